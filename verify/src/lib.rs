@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Evidence to facts. Bytes that anyone may have made go in; what they prove, and why the rest proves nothing, comes out.
+//! Pure: no clock, files, network, environment or randomness. Time and bytes are arguments.
+
+mod evidence;
+mod facts;
+mod image;
+mod limits;
+mod trust;
+
+pub use evidence::{Artifact, Evidence, FoundBy};
+pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer};
+pub use image::{BindError, BoundImage, bind, claim_of};
+pub use limits::{Budget, LimitReached};
+pub use trust::{Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, StoreError, Trust};
+
+use assay_admission::UnixTime;
+
+/// What `evidence` proves about `image` to someone who trusts `trust`, at the time `at`.
+///
+/// Every signature found ends either as a [`Fact`] or as a [`Rejection`]; the work is bounded by `budget`.
+#[must_use]
+pub fn verify(image: &BoundImage, evidence: &Evidence, trust: &Trust, at: UnixTime, budget: &mut Budget) -> Findings {
+    let _ = (image, evidence, trust, at, budget);
+    Findings::default()
+}

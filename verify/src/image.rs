@@ -1,0 +1,1 @@
+//! Binds an image's documents to each other by digest: index → manifest → config → layer chains.

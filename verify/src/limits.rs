@@ -1,0 +1,61 @@
+//! Every cap of the verifier in one place, each with its reason. What goes past a cap is refused, never truncated.
+
+/// Signature artifacts looked at for one image. Images of public projects have fewer than ten.
+pub const MAX_ARTIFACTS: usize = 64;
+/// Layers of one signature artifact. cosign's legacy `.sig` has a layer for each signer.
+pub const MAX_BLOBS: usize = 64;
+/// Signatures verified for one image, over all artifacts.
+pub const MAX_SIGNATURES: usize = 64;
+/// Certificates in one chain. Real chains have two to four.
+pub const MAX_CHAIN: usize = 8;
+/// Nesting of a JSON document. Manifests need 5, bundles 8.
+pub const MAX_JSON_DEPTH: usize = 64;
+/// Subjects of one in-toto statement.
+pub const MAX_SUBJECTS: usize = 1024;
+/// Public-key operations for one image: each signature may be tried against several keys.
+pub const MAX_KEY_OPERATIONS: usize = 1024;
+
+/// A cap was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {limit} {what}")]
+pub struct LimitReached {
+    /// What there was too much of.
+    pub what: &'static str,
+    /// The cap.
+    pub limit: usize,
+}
+
+/// Work that may still be spent on one image. Counts work, not time, so that the same input always ends the same way.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    signatures: usize,
+    key_operations: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { signatures: MAX_SIGNATURES, key_operations: MAX_KEY_OPERATIONS }
+    }
+}
+
+impl Budget {
+    /// Spends one signature.
+    ///
+    /// # Errors
+    /// [`LimitReached`] if [`MAX_SIGNATURES`] were spent.
+    pub fn spend_signature(&mut self) -> Result<(), LimitReached> {
+        let left = self.signatures.checked_sub(1);
+        self.signatures = left.ok_or(LimitReached { what: "signatures", limit: MAX_SIGNATURES })?;
+        Ok(())
+    }
+
+    /// Spends one public-key operation.
+    ///
+    /// # Errors
+    /// [`LimitReached`] if [`MAX_KEY_OPERATIONS`] were spent.
+    pub fn spend_key_operation(&mut self) -> Result<(), LimitReached> {
+        let left = self.key_operations.checked_sub(1);
+        self.key_operations = left.ok_or(LimitReached { what: "public-key operations", limit: MAX_KEY_OPERATIONS })?;
+        Ok(())
+    }
+}
