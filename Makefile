@@ -1,0 +1,51 @@
+# Everything that is done with this tree. `make demo` first; `make ci` is exactly what CI runs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+.PHONY: setup build demo test ci bench fmt lint arrows deny clean
+.DEFAULT_GOAL := build
+
+# Installs and downloads what building and testing need; touches no container daemon of the machine.
+setup:
+	./setup.sh
+
+build:
+	cargo build --workspace --bins --locked
+
+# A signed image runs, an unsigned one does not: the real programs, in their own folders.
+demo: setup build
+	target/debug/assay-demo
+
+# The integration tests start the programs that build made. The last line sums up all test programs.
+test: setup build
+	@if cargo test --workspace --locked --no-fail-fast 2>&1 | tee target/test.log; then result=passed; else result=FAILED; fi; \
+	awk -v result=$$result '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8; programs++ } \
+	    END { printf "test: %s: %d passed, %d failed, %d ignored, in %d programs\n", result, passed, failed, ignored, programs }' \
+	    target/test.log; [ $$result = passed ]
+
+ci: setup
+	cargo fmt --all --check
+	$(MAKE) lint arrows deny
+	$(MAKE) test
+
+bench: setup
+	cargo build --workspace --bins --release --locked
+	cargo bench --workspace --locked
+
+fmt:
+	cargo fmt --all
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Which crate may depend on which.
+arrows:
+	./arrows.sh
+
+# Licences, sources and duplicate versions; advisories need a database that is not to be had offline.
+deny: setup
+	.cache/cargo/bin/cargo-deny --workspace --locked check --hide-inclusion-graph licenses bans sources
+
+clean:
+	cargo clean

@@ -1,0 +1,34 @@
+//! Real registries, containerd daemons, tokens, certificate authorities and signers for tests and the demo.
+//!
+//! Each part is a small struct that owns its folder and its processes and takes both away when dropped. Nothing here is
+//! shipped, and nothing here pretends: what can run on the machine is run.
+
+mod certificates;
+mod command;
+mod containerd;
+mod cosign;
+mod daemon;
+mod http;
+mod image;
+mod layer;
+mod node;
+mod notation;
+mod registry;
+mod repository;
+mod token;
+mod tools;
+
+pub use certificates::{CertificateAuthority, Identity, KeyKind, LeafProfile, SubjectField};
+pub use command::{Finished, finish};
+pub use containerd::{Containerd, PullBy, Snapshotter, Version};
+pub use cosign::{Cosign, CosignKey};
+pub use daemon::{Daemon, eventually};
+pub use http::Response;
+pub use image::{ImageBuilder, MediaTypes, PushedImage, PushedManifest, sha256};
+pub use layer::Layer;
+pub use node::{Node, Program};
+pub use notation::{EnvelopeFormat, Notation};
+pub use registry::Registry;
+pub use repository::{Credentials, Repository, StoredManifest};
+pub use token::{Token, TokenKey};
+pub use tools::Tools;
