@@ -1,6 +1,8 @@
 //! Builds an image and pushes it. In: layers, configuration, platforms, and every liberty an attacker takes (annotations,
 //! a copied configuration). Out: what was pushed, by digest.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -104,6 +106,34 @@ impl PushedImage {
     /// `host:port/name@digest`
     pub fn by_digest(&self) -> String {
         format!("{}@{}", self.repository.path(), self.digest)
+    }
+
+    /// The image as an OCI layout in a tar archive, for `ctr images import`. Its name there is `name`.
+    pub fn archive(&self, name: &str) -> Result<Vec<u8>> {
+        let top = self.repository.manifest(&self.digest)?.context("the image is still there")?;
+        let mut blobs = vec![top.bytes.clone()];
+        for manifest in &self.manifests {
+            let stored = self.repository.manifest(&manifest.digest)?.context("the manifest is still there")?;
+            blobs.extend([stored.bytes, manifest.config.clone()]);
+            for layer in &manifest.layers {
+                blobs.push(self.repository.blob(layer)?);
+            }
+        }
+        let mut descriptor = descriptor(&top.media_type, &top.bytes);
+        if let Some(fields) = descriptor.as_object_mut() {
+            fields.insert("annotations".to_owned(), json!({ "io.containerd.image.name": name }));
+        }
+        let index = serde_json::to_vec(&json!({ "schemaVersion": 2, "manifests": [descriptor] }))?;
+        let mut layout =
+            Layer::new().file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#).file("index.json", &index);
+        let mut written = BTreeSet::new();
+        for blob in blobs {
+            let digest = sha256(&blob);
+            if written.insert(digest.clone()) {
+                layout = layout.file(&format!("blobs/{}", digest.replace(':', "/")), &blob);
+            }
+        }
+        layout.tar()
     }
 
     /// The only manifest, or the first of several.

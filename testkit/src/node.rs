@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::command::{Finished, finish};
 use crate::containerd::unmount_below;
 use crate::daemon::{Daemon, eventually};
+use crate::policy::PolicyText;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -86,12 +87,14 @@ impl Node {
         Ok(fs::rename(new, file)?)
     }
 
-    /// Starts the node in front of that containerd and waits until it says that it is ready.
-    pub fn start(&mut self, containerd: &Path) -> Result<()> {
+    /// Starts the node in front of that containerd and waits until it says that it is ready. `more` are further options of
+    /// `assay node up`.
+    pub fn start(&mut self, containerd: &Path, more: &[&str]) -> Result<()> {
         let log = self.root.path().join("node.log");
         let said_before = ready_lines(&fs::read_to_string(&log).unwrap_or_default());
         let mut command = Command::new(assay_program("assay")?);
         command.args(["node", "up", "--root"]).arg(self.root.path()).arg("--containerd-address").arg(containerd);
+        command.arg("--bin-dir").arg(self.reachable_programs()?).args(more);
         let mut up = Daemon::start("assay node up", &mut command, &log)?;
         up.wait_until(START_LIMIT, || ready_lines(&fs::read_to_string(&log).unwrap_or_default()) > said_before)?;
         self.up = Some(up);
@@ -141,11 +144,37 @@ impl Node {
         finish(&mut command, CLI_LIMIT)
     }
 
+    /// Writes a policy and the files it names, for the agent to read at its next start or reload.
+    pub fn write_policy(&self, policy: &PolicyText) -> Result<()> {
+        for (name, content) in policy.files() {
+            self.write(name, content)?;
+        }
+        self.write("policy.toml", &policy.document())
+    }
+
     /// Writes the policy and makes the agent take it; fails with the agent's complaint if it does not.
-    pub fn apply_policy(&self, policy: &str) -> Result<()> {
-        self.write("policy.toml", policy)?;
+    pub fn apply_policy(&self, policy: &PolicyText) -> Result<()> {
+        self.write_policy(policy)?;
         self.assay(&["node", "reload"])?.success()?;
         Ok(())
+    }
+
+    /// The folder of our programs, or a copy of it where their own uids could not get through to it, as below /root.
+    fn reachable_programs(&self) -> Result<PathBuf> {
+        let built = assay_program("assay")?.parent().context("a program lies in a folder")?.to_owned();
+        let closed = |folder: &Path| fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & 0o001 == 0);
+        if !built.ancestors().any(closed) {
+            return Ok(built);
+        }
+        let folder = self.root.path().join("bin");
+        fs::create_dir_all(&folder)?;
+        for name in ["assay", "assayd", "assay-keyd", "assay-fetch", "containerd-assay-grpc"] {
+            let (from, to) = (assay_program(name)?, folder.join(name));
+            if !to.exists() && fs::hard_link(&from, &to).is_err() {
+                fs::copy(&from, &to)?;
+            }
+        }
+        Ok(folder)
     }
 
     /// Everything the programs wrote so far.

@@ -1,0 +1,135 @@
+//! One host as a test sees it: a registry, an Assay node and a containerd, wired to each other. In: the version of
+//! containerd, a policy, a token if keys are wanted. Out: its parts. Takes all of it away when dropped.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::Result;
+
+use crate::containerd::{Containerd, Snapshotter, Version};
+use crate::node::Node;
+use crate::policy::PolicyText;
+use crate::registry::Registry;
+use crate::repository::{Credentials, Repository};
+use crate::token::Token;
+
+/// The uids that `assay node up` gives to its programs by default.
+pub const AGENT_UID: u32 = 61901;
+/// The key worker's.
+pub const KEY_WORKER_UID: u32 = 61902;
+/// The fetcher's.
+pub const FETCHER_UID: u32 = 61903;
+
+/// A key in the token and what it may sign.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyUse<'a> {
+    /// The key's label in the token.
+    pub label: &'a str,
+    /// `image` or `policy`.
+    pub purpose: &'a str,
+    /// Who may use it through sign.sock.
+    pub peers: &'a [u32],
+}
+
+/// A host.
+#[derive(Debug)]
+pub struct Host {
+    // In the order in which they have to end.
+    /// containerd, whose snapshotter is Assay's.
+    pub containerd: Containerd,
+    /// The node.
+    pub node: Node,
+    /// The registry, which the node may use over plain HTTP.
+    pub registry: Registry,
+    /// The token, once there is one.
+    pub token: Option<Token>,
+}
+
+impl Host {
+    /// Starts everything, with that policy in force and without a token.
+    pub fn start(version: Version, policy: &PolicyText) -> Result<Self> {
+        Self::reserve(version, Registry::start()?)?.up(policy)
+    }
+
+    /// Starts nothing but takes the registry, so that a policy can name its port and images can be pushed first.
+    pub fn reserve(version: Version, registry: Registry) -> Result<Self> {
+        let node = Node::reserve()?;
+        let containerd = Containerd::reserve(version, Snapshotter::Assay(node.socket("snapshotter")))?;
+        node.write("fetch.toml", &format!("agent-uid = {AGENT_UID}\nplain-http = [\"{}\"]\n", registry.host()))?;
+        node.write(
+            "snapshotter.toml",
+            &format!("agent-uid = {AGENT_UID}\ncontainerd-address = {:?}\n", containerd.socket()),
+        )?;
+        node.write("assayd.toml", &agent_configuration(None, &[]))?;
+        Ok(Self { containerd, node, registry, token: None })
+    }
+
+    /// Gives the node a token: its log key has the label `log`, and the keys named may sign.
+    pub fn with_token(mut self, token: Token, keys: &[KeyUse<'_>]) -> Result<Self> {
+        self.node.write("assayd.toml", &agent_configuration(Some(&token), keys))?;
+        self.node.write(
+            "keyd.toml",
+            &format!(
+                "module = {:?}\ntoken = \"{}\"\nagent-uid = {AGENT_UID}\npin-file = {:?}\n\
+                 [environment]\nSOFTHSM2_CONF = {:?}\n",
+                token.module(),
+                token.label(),
+                token.pin_file(),
+                token.configuration(),
+            ),
+        )?;
+        token.give_to(KEY_WORKER_UID, KEY_WORKER_UID)?;
+        self.token = Some(token);
+        Ok(self)
+    }
+
+    /// Gives the fetcher the registry's user and password.
+    pub fn with_credentials(self, credentials: &Credentials) -> Result<Self> {
+        let host = self.registry.host();
+        let auth = credentials.header();
+        let auth = auth.trim_start_matches("Basic ");
+        self.node.write("docker.json", &serde_json::json!({ "auths": { host: { "auth": auth } } }).to_string())?;
+        let file = self.node.configuration_file("docker.json");
+        std::os::unix::fs::chown(&file, Some(FETCHER_UID), Some(FETCHER_UID))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400))?;
+        let known = fs::read_to_string(self.node.configuration_file("fetch.toml"))?;
+        self.node.write("fetch.toml", &format!("{known}docker-config = {file:?}\n"))?;
+        Ok(self)
+    }
+
+    /// Starts the node and then containerd, with that policy in force.
+    pub fn up(mut self, policy: &PolicyText) -> Result<Self> {
+        self.node.write_policy(policy)?;
+        self.start_node()?;
+        self.containerd.resume()?;
+        Ok(self)
+    }
+
+    /// Starts the node again after its [`Node::stop`].
+    pub fn start_node(&mut self) -> Result<()> {
+        let containerd = self.containerd.socket();
+        let more: &[&str] = if self.token.is_some() { &[] } else { &["--no-keyd"] };
+        self.node.start(&containerd, more)
+    }
+
+    /// A repository of the host's registry.
+    pub fn repository(&self, name: &str) -> Repository {
+        self.registry.repository(name)
+    }
+}
+
+fn agent_configuration(token: Option<&Token>, keys: &[KeyUse<'_>]) -> String {
+    let mut text = format!("key-worker-uid = {KEY_WORKER_UID}\nfetcher-uid = {FETCHER_UID}\nadmin-uids = [0]\n");
+    if let Some(token) = token {
+        text.push_str(&format!("log-key = \"{}\"\ncheckpoint-interval-seconds = 1\n", token.uri("log")));
+        for key in keys {
+            text.push_str(&format!(
+                "[[keys]]\nuri = \"{}\"\npurpose = \"{}\"\npeers = {:?}\n",
+                token.uri(key.label),
+                key.purpose,
+                key.peers
+            ));
+        }
+    }
+    text
+}
