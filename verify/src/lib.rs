@@ -4,14 +4,20 @@
 mod evidence;
 mod facts;
 mod image;
+mod json;
 mod limits;
+mod name;
+mod oci;
 mod trust;
 
 pub use evidence::{Artifact, Evidence, FoundBy};
 pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer};
 pub use image::{BindError, BoundImage, bind, claim_of};
 pub use limits::{Budget, LimitReached};
-pub use trust::{Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, StoreError, Trust};
+pub use name::{DistinguishedNamePattern, PatternError};
+pub use trust::{
+    Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, SignerNameError, StoreError, Trust,
+};
 
 use assay_admission::UnixTime;
 

@@ -1,19 +1,27 @@
 //! Every cap of the verifier in one place, each with its reason. What goes past a cap is refused, never truncated.
 
 /// Signature artifacts looked at for one image. Images of public projects have fewer than ten.
-pub const MAX_ARTIFACTS: usize = 64;
+pub(crate) const MAX_ARTIFACTS: usize = 64;
 /// Layers of one signature artifact. cosign's legacy `.sig` has a layer for each signer.
-pub const MAX_BLOBS: usize = 64;
+pub(crate) const MAX_BLOBS: usize = 64;
 /// Signatures verified for one image, over all artifacts.
-pub const MAX_SIGNATURES: usize = 64;
+pub(crate) const MAX_SIGNATURES: usize = 64;
 /// Certificates in one chain. Real chains have two to four.
-pub const MAX_CHAIN: usize = 8;
+pub(crate) const MAX_CHAIN: usize = 8;
+/// Certificates in one store of the policy.
+pub(crate) const MAX_STORE_CERTIFICATES: usize = 1024;
 /// Nesting of a JSON document. Manifests need 5, bundles 8.
-pub const MAX_JSON_DEPTH: usize = 64;
+pub(crate) const MAX_JSON_DEPTH: usize = 64;
+/// Values in a JSON document. The config of an image with 128 layers has about 1,000; this bounds memory, not meaning.
+pub(crate) const MAX_JSON_VALUES: usize = 100_000;
+/// Layers of one image. Overlayfs and Docker stop at 127 or 128.
+pub(crate) const MAX_LAYERS: usize = 256;
+/// Manifests in one index. The largest public ones have about 50.
+pub(crate) const MAX_MANIFESTS: usize = 1024;
 /// Subjects of one in-toto statement.
-pub const MAX_SUBJECTS: usize = 1024;
+pub(crate) const MAX_SUBJECTS: usize = 1024;
 /// Public-key operations for one image: each signature may be tried against several keys.
-pub const MAX_KEY_OPERATIONS: usize = 1024;
+pub(crate) const MAX_KEY_OPERATIONS: usize = 1024;
 
 /// A cap was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

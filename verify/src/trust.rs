@@ -2,45 +2,47 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+pub use certificate::{Certificate, CertificateStore, StoreError};
+pub use key::{KeyError, PublicKey, PublicKeyKind};
+
+mod certificate;
+mod key;
+
 /// A name in a policy: 1 to 64 characters of letters, digits, `.`, `_`, `-`, starting with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SignerName(String);
 
-/// A public key for verifying signatures.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PublicKey {
-    kind: PublicKeyKind,
-    spki: Vec<u8>,
+/// The text is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name is 1 to 64 letters, digits, '.', '_' and '-', and starts with a letter or digit")]
+pub struct SignerNameError;
+
+impl SignerName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
-/// The kinds of key that count, each with the sizes that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PublicKeyKind {
-    /// NIST P-256.
-    P256,
-    /// NIST P-384.
-    P384,
-    /// NIST P-521.
-    P521,
-    /// RSA with its modulus length in bits: 2048 to 8192.
-    Rsa {
-        /// Length of the modulus.
-        bits: u16,
-    },
-    /// Ed25519.
-    Ed25519,
+impl FromStr for SignerName {
+    type Err = SignerNameError;
+
+    fn from_str(text: &str) -> Result<Self, SignerNameError> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let starts_well = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+        if starts_well && text.len() <= 64 && text.bytes().all(legal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(SignerNameError)
+        }
+    }
 }
 
-/// An X.509 certificate that was parsed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Certificate {
-    der: Vec<u8>,
-}
-
-/// Certificates that are trusted as anchors for Notary Project chains: a `ca` trust store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateStore {
-    anchors: Vec<Certificate>,
+impl fmt::Display for SignerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Everything that is trusted, by name. Empty trusts nobody.
@@ -50,4 +52,17 @@ pub struct Trust {
     pub keys: BTreeMap<SignerName, PublicKey>,
     /// Certificate stores for Notary Project formats.
     pub certificates: BTreeMap<SignerName, CertificateStore>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_a_line_or_a_path_are_refused() {
+        assert_eq!("ci-release.2".parse::<SignerName>().map(|name| name.to_string()), Ok("ci-release.2".to_owned()));
+        for bad in ["", ".", "..", "-a", "a b", "a/b", "a\n", "\u{e4}", "a".repeat(65).as_str()] {
+            assert_eq!(bad.parse::<SignerName>(), Err(SignerNameError), "{bad:?}");
+        }
+    }
 }

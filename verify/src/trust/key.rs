@@ -1,0 +1,243 @@
+//! A public key of the policy: PEM or DER comes in, a key of a known kind in its one canonical encoding comes out.
+
+use std::fmt;
+
+use assay_admission::Digest;
+use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use x509_parser::{pem::Pem, prelude::FromDer, x509::SubjectPublicKeyInfo};
+
+/// A public key for verifying signatures. Equal keys have equal encodings, so a key counts once however it was written.
+#[derive(Clone)]
+pub struct PublicKey {
+    kind: PublicKeyKind,
+    spki: Vec<u8>,
+    /// Parsed for the one algorithm that cosign's formats allow for this kind.
+    parsed: ParsedPublicKey,
+}
+
+/// The kinds of key that count, each with the sizes that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PublicKeyKind {
+    /// NIST P-256.
+    P256,
+    /// NIST P-384.
+    P384,
+    /// NIST P-521.
+    P521,
+    /// RSA with its modulus length in bits: 2048 to 8192.
+    Rsa {
+        /// Length of the modulus.
+        bits: u16,
+    },
+    /// Ed25519.
+    Ed25519,
+}
+
+/// Why bytes are no public key that counts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The text is not PEM with exactly one block.
+    #[error("the key is not one PEM block")]
+    Pem,
+    /// The PEM block is something else.
+    #[error("the PEM block is a {label:?}, not a \"PUBLIC KEY\"")]
+    Label {
+        /// What stands behind `BEGIN`.
+        label: String,
+    },
+    /// The bytes are no SubjectPublicKeyInfo, or not its canonical encoding.
+    #[error("the key is no SubjectPublicKeyInfo in canonical DER (uncompressed point; RSA with NULL parameters)")]
+    Encoding,
+    /// The algorithm or curve is not one that counts.
+    #[error("the key's algorithm {oid} is not P-256, P-384, P-521, RSA or Ed25519")]
+    Algorithm {
+        /// The algorithm's object identifier.
+        oid: String,
+    },
+    /// The RSA modulus is too short or too long.
+    #[error("the RSA key has {bits} bits; 2048 to 8192 are accepted")]
+    RsaSize {
+        /// Its length.
+        bits: usize,
+    },
+    /// The point is not on its curve, or the numbers are no RSA key.
+    #[error("the key's value is not valid for its algorithm")]
+    Value,
+}
+
+impl PublicKey {
+    /// Reads PEM with one block `PUBLIC KEY`.
+    ///
+    /// # Errors
+    /// [`KeyError`] naming what is wrong.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        let mut blocks = Pem::iter_from_buffer(text.as_bytes());
+        let block = blocks.next().and_then(Result::ok).ok_or(KeyError::Pem)?;
+        if blocks.next().is_some() {
+            return Err(KeyError::Pem);
+        }
+        if block.label != "PUBLIC KEY" {
+            return Err(KeyError::Label { label: block.label });
+        }
+        Self::from_spki_der(&block.contents)
+    }
+
+    /// Reads a SubjectPublicKeyInfo (RFC 5280 §4.1) in DER.
+    ///
+    /// # Errors
+    /// [`KeyError`] naming what is wrong.
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
+        let kind = kind_of(der)?;
+        let parsed = ParsedPublicKey::new(cosign_algorithm(kind), der).map_err(|_| KeyError::Value)?;
+        Ok(Self { kind, spki: der.to_owned(), parsed })
+    }
+
+    /// What kind of key it is.
+    #[must_use]
+    pub const fn kind(&self) -> PublicKeyKind {
+        self.kind
+    }
+
+    /// The SubjectPublicKeyInfo in DER.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo in lower-case hex.
+    #[must_use]
+    pub fn spki_sha256(&self) -> String {
+        Digest::sha256(&self.spki).hex()
+    }
+
+    /// Whether this key made `signature` over `message` in the way that cosign's formats use a key of this kind.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.parsed.verify_sig(message, signature).is_ok()
+    }
+}
+
+/// sigstore's defaults: ECDSA in DER with the curve's own hash, RSA PKCS#1 v1.5 with SHA-256 at every size, plain Ed25519.
+fn cosign_algorithm(kind: PublicKeyKind) -> &'static dyn VerificationAlgorithm {
+    match kind {
+        PublicKeyKind::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+        PublicKeyKind::P384 => &signature::ECDSA_P384_SHA384_ASN1,
+        PublicKeyKind::P521 => &signature::ECDSA_P521_SHA512_ASN1,
+        PublicKeyKind::Rsa { .. } => &signature::RSA_PKCS1_2048_8192_SHA256,
+        PublicKeyKind::Ed25519 => &signature::ED25519,
+    }
+}
+
+/// Everything before the point, for the curves with uncompressed points (0x04) and for Ed25519. RFC 5480 §2, RFC 8410 §4.
+const FIXED: [(PublicKeyKind, &[u8], usize); 4] = [
+    (
+        PublicKeyKind::P256,
+        b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04",
+        64,
+    ),
+    (
+        PublicKeyKind::P384,
+        b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04",
+        96,
+    ),
+    (
+        PublicKeyKind::P521,
+        b"\x30\x81\x9b\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23\x03\x81\x86\x00\x04",
+        132,
+    ),
+    (PublicKeyKind::Ed25519, b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00", 32),
+];
+
+/// `SEQUENCE { OBJECT IDENTIFIER rsaEncryption, NULL }`
+const RSA_ENCRYPTION: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+
+fn kind_of(der: &[u8]) -> Result<PublicKeyKind, KeyError> {
+    let fits = |prefix: &[u8], length| der.strip_prefix(prefix).is_some_and(|rest| rest.len() == length);
+    if let Some((kind, ..)) = FIXED.iter().find(|(_, prefix, length)| fits(prefix, *length)) {
+        return Ok(*kind);
+    }
+    let (rest, spki) = SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyError::Encoding)?;
+    if !rest.is_empty() {
+        return Err(KeyError::Encoding);
+    }
+    let algorithm = spki.algorithm.algorithm.to_id_string();
+    match algorithm.as_str() {
+        "1.2.840.113549.1.1.1" => rsa_kind(der, &spki),
+        "1.2.840.10045.2.1" => {
+            let curve =
+                spki.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
+            match curve.as_deref() {
+                Some("1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35") => Err(KeyError::Encoding),
+                other => Err(KeyError::Algorithm { oid: other.unwrap_or("(explicit curve)").to_owned() }),
+            }
+        }
+        "1.3.101.112" => Err(KeyError::Encoding),
+        _ => Err(KeyError::Algorithm { oid: algorithm }),
+    }
+}
+
+fn rsa_kind(der: &[u8], spki: &SubjectPublicKeyInfo<'_>) -> Result<PublicKeyKind, KeyError> {
+    let Ok(x509_parser::public_key::PublicKey::RSA(rsa)) = spki.parsed() else { return Err(KeyError::Encoding) };
+    let numbers = [tlv(0x02, &integer(rsa.modulus)), tlv(0x02, &integer(rsa.exponent))].concat();
+    let key = tlv(0x03, &[&[0_u8], tlv(0x30, &numbers).as_slice()].concat());
+    if tlv(0x30, &[RSA_ENCRYPTION, &key].concat()) != der {
+        return Err(KeyError::Encoding);
+    }
+    let modulus: Vec<u8> = rsa.modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let unused = modulus.first().map_or(0, |byte| byte.leading_zeros());
+    let bits = usize::try_from(unused).map_or(0, |unused| modulus.len().saturating_mul(8).saturating_sub(unused));
+    match u16::try_from(bits) {
+        Ok(bits @ 2048..=8192) => Ok(PublicKeyKind::Rsa { bits }),
+        _ => Err(KeyError::RsaSize { bits }),
+    }
+}
+
+/// The minimal contents of a positive INTEGER.
+fn integer(value: &[u8]) -> Vec<u8> {
+    let digits = value.iter().copied().skip_while(|byte| *byte == 0);
+    let mut contents: Vec<u8> = digits.collect();
+    if contents.first().is_none_or(|byte| *byte >= 0x80) {
+        contents.insert(0, 0);
+    }
+    contents
+}
+
+/// Tag, minimal length, contents. Enough for contents below 64 KiB; longer ones never equal what they are compared with.
+fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let [.., high, low] = contents.len().to_be_bytes();
+    let mut out = match contents.len() {
+        0..=0x7f => vec![tag, low],
+        0x80..=0xff => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    out.extend_from_slice(contents);
+    out
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl fmt::Display for PublicKeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::P256 => f.write_str("P-256"),
+            Self::P384 => f.write_str("P-384"),
+            Self::P521 => f.write_str("P-521"),
+            Self::Rsa { bits } => write!(f, "RSA-{bits}"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+        }
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({} {})", self.kind, self.spki_sha256())
+    }
+}
+
+#[cfg(test)]
+mod tests;
