@@ -59,6 +59,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     with_environment(&config)?;
+    // While it is typed in, an interrupt still ends the program.
+    let pin = Pin::read(&config.pin)?;
     // Before any thread: threads inherit the mask, so that signals come to this one alone.
     let signals = awaited_signals().context("blocking signals")?;
     let socket = paths.socket();
@@ -66,7 +68,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(listener) => (listener, false),
         None => (Worker::bind_socket(&socket, config.agent_uid)?, true),
     };
-    let pin = Pin::read(&config.pin)?;
     let (source, limit) = (config.pin.clone(), config.deadline);
     let worker = Worker::start(config, pin, listener)?;
     tracing::info!("ready");
@@ -76,9 +77,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if bound {
         let _ = std::fs::remove_file(&socket);
     }
+    end_within(limit.saturating_add(Duration::from_secs(2)));
     worker.stop(limit);
     tracing::info!("stopped");
-    end_whatever_the_module_does();
     Ok(())
 }
 
@@ -147,10 +148,13 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// A module may hang in its exit handlers; the process ends all the same.
-fn end_whatever_the_module_does() {
-    let _ = std::thread::Builder::new().spawn(|| {
-        std::thread::sleep(Duration::from_secs(2));
+/// A module may hang while it is let go, or in its exit handlers; the process ends all the same.
+fn end_within(limit: Duration) {
+    let end = move || {
+        std::thread::sleep(limit);
         std::process::abort();
-    });
+    };
+    if let Err(error) = std::thread::Builder::new().spawn(end) {
+        tracing::warn!(%error, "nothing bounds the time that stopping takes");
+    }
 }

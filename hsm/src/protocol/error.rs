@@ -205,15 +205,15 @@ pub enum PinRefusal {
     #[error("it is wrong; correct it and reload the key worker, which does not try it again by itself")]
     Wrong,
     /// The token is locked.
-    #[error("the token is locked; unlock it with its security officer's PIN")]
+    #[error("the token is locked; unlock it with its security officer's PIN and reload the key worker")]
     Locked,
     /// One try is left, and it is not the worker's to spend.
-    #[error("one try is left before the token locks; log in by hand with the right PIN first")]
+    #[error("one try is left before the token locks; log in by hand with the right PIN, then reload the key worker")]
     LastTry,
     /// It has to be changed first.
-    #[error("it has expired; change it in the token")]
+    #[error("it has expired; change it in the token and in the configured place, then reload the key worker")]
     Expired,
     /// The token has no user PIN yet.
-    #[error("the token has no user PIN yet; initialise one")]
+    #[error("the token has no user PIN yet; initialise one and reload the key worker")]
     NotInitialized,
 }

@@ -12,7 +12,7 @@ pub const MAX_FRAME: usize = 256 * 1024;
 /// Why no frame came or went.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FrameError {
-    /// The peer closed between two frames.
+    /// The peer closed between two frames, or reset the connection.
     #[error("the other side closed the connection")]
     Closed,
     /// The peer closed within a frame.
@@ -35,7 +35,7 @@ pub(crate) enum FrameError {
 /// Reads one frame: waits `idle` for its first byte and `whole` for the rest.
 ///
 /// # Errors
-/// `Closed` only at a frame's border; the stream is unusable after any error.
+/// The stream is unusable after any of them.
 pub(crate) fn read_frame(stream: &mut UnixStream, idle: Duration, whole: Duration) -> Result<Vec<u8>, FrameError> {
     let mut header = [0; 4];
     let (first, rest) = header.split_at_mut(1);

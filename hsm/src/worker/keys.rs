@@ -3,6 +3,7 @@
 //! In: a session and a URI. Out: handles that stay with their session, and `KeyInfo`.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -17,6 +18,8 @@ use crate::uri::KeyUri;
 
 /// How many keys a session remembers before it starts over.
 const MAX_REMEMBERED: usize = 256;
+/// How long it remembers them: a second key of the same name has to be noticed.
+const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 /// How many private keys of a token are looked at for a list.
 const MAX_LISTED: usize = 1024;
 /// How many matches are counted before "many" is enough.
@@ -26,7 +29,7 @@ const MAX_MATCHES: usize = 16;
 #[derive(Debug)]
 pub(super) struct TokenSession {
     pub(super) session: Session,
-    found: HashMap<(Half, KeyUri), FoundKey>,
+    found: HashMap<(Half, KeyUri), (Instant, FoundKey)>,
 }
 
 /// Which object of a pair.
@@ -51,7 +54,7 @@ impl TokenSession {
     /// The one key of that name.
     pub(super) fn find(&mut self, half: Half, uri: &KeyUri) -> Result<FoundKey, Failure> {
         let name = (half, uri.clone());
-        if let Some(found) = self.found.get(&name) {
+        if let Some((_, found)) = self.found.get(&name).filter(|(since, _)| since.elapsed() < REMEMBERED_FOR) {
             return Ok(*found);
         }
         let handle = find_one(&self.session, half, uri)?;
@@ -60,7 +63,7 @@ impl TokenSession {
         if self.found.len() >= MAX_REMEMBERED {
             self.found.clear();
         }
-        self.found.insert(name, found);
+        self.found.insert(name, (Instant::now(), found));
         Ok(found)
     }
 }

@@ -218,14 +218,19 @@ fn next_job(shared: &Shared) -> Option<Job> {
     }
 }
 
-/// Ends the process although the module may also hang in its exit handlers.
-fn exit_hung() -> ! {
+/// Ends the process soon: after the answers that tell of it, and although the module may also hang in its exit
+/// handlers.
+fn exit_hung() {
     tracing::error!("no thread is left that the PKCS#11 module answers; ending, to be started anew");
-    let _ = thread::Builder::new().spawn(|| {
-        thread::sleep(Duration::from_millis(500));
+    let after = |wait, end: fn()| {
+        thread::Builder::new().spawn(move || {
+            thread::sleep(Duration::from_millis(wait));
+            end();
+        })
+    };
+    if after(100, || std::process::exit(EXIT_HUNG)).is_err() || after(600, || std::process::abort()).is_err() {
         std::process::abort();
-    });
-    std::process::exit(EXIT_HUNG)
+    }
 }
 
 fn gone() -> KeyError {

@@ -91,6 +91,17 @@ impl Node {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Compiles SoftHSM's faulty double, owned and writable by its owner alone as a module has to be.
+    pub(crate) fn compile_odd_module(&self) -> PathBuf {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/worker/odd_module.c");
+        let module = self.path("odd_module.so");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-std=gnu11", "-shared", "-fPIC", "-o"]).arg(&module).arg(source);
+        assert!(compiler.status().unwrap().success());
+        set_mode(&module, 0o755);
+        module
+    }
+
     /// The worker's command, not started.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_assay-keyd"));
@@ -173,13 +184,6 @@ pub(crate) fn wait_for_end(child: &mut Child) {
     eventually("the worker ends", || child.try_wait().unwrap().is_some());
 }
 
-/// Compiles a PKCS#11 module from C; it must be owned and writable by its owner alone.
-pub(crate) fn compile_module(source: &str, directory: &Path) -> PathBuf {
-    let c = directory.join("module.c");
-    let module = directory.join("module.so");
-    write(&c, source).unwrap();
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&module).arg(&c).status();
-    assert!(compiled.unwrap().success());
-    set_permissions(&module, Permissions::from_mode(0o755)).unwrap();
-    module
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }

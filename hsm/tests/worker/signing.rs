@@ -191,3 +191,18 @@ fn many_clients_at_once_all_get_good_signatures() {
         }
     });
 }
+
+#[test]
+fn a_key_removed_by_other_means_is_not_found_any_more() {
+    let node = Node::started();
+    let client = &mut node.client();
+    let key = generate(client, "gone", KeyKind::P256).unwrap();
+    let uri = key.uri.to_string();
+    sign(client, &uri, Scheme::EcdsaP256Sha256, b"m").unwrap();
+    for half in ["privkey", "pubkey"] {
+        node.pkcs11_tool(&["--delete-object", "--type", half, "--label", "gone"]);
+    }
+    let refused = sign(client, &uri, Scheme::EcdsaP256Sha256, b"m");
+    let missing = KeyError::KeyNotFound { uri: key.uri };
+    assert!(matches!(&refused, Err(ClientError::Worker(error)) if *error == missing), "{refused:?}");
+}
