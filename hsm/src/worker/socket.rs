@@ -63,7 +63,7 @@ pub(super) fn bind(path: &Path, agent_uid: u32) -> Result<UnixListener, SocketEr
     let own = nix::unistd::geteuid();
     if own.is_root() {
         chown(path, Some(agent_uid), None).map_err(failed)?;
-    } else if own.as_raw() != agent_uid {
+    } else if own.as_raw() != agent_uid && agent_uid != 0 {
         tracing::warn!(
             path = %path.display(), agent_uid,
             "the socket belongs to the key worker's own uid, so the agent cannot reach it; let systemd create it"

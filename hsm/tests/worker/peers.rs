@@ -99,3 +99,18 @@ fn connections_are_bounded_and_come_back() {
     clients.pop();
     eventually("a place is free again", || node.client().status().is_ok());
 }
+
+#[test]
+fn a_client_talks_to_nobody_but_root_and_the_workers_uid() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let mut node = Node::new();
+    node.start_as(4711);
+    let connect = |uids: &[u32]| WorkerClient::connect(&node.socket(), uids, Duration::from_secs(20));
+    connect(&[4711]).unwrap().status().unwrap();
+    for uids in [[4710].as_slice(), &[]] {
+        let refused = connect(uids);
+        assert!(matches!(refused, Err(ClientError::WrongPeer { uid: 4711, .. })), "{refused:?}");
+    }
+}

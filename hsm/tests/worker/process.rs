@@ -1,6 +1,8 @@
 //! The process: started, killed, ended in good order, or only checked.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -74,4 +76,30 @@ fn check_reads_configuration_and_pin_without_starting() {
     let told = String::from_utf8(bad.stderr).unwrap();
     assert_eq!(bad.status.code(), Some(1));
     assert!(told.contains("keyd.toml") && told.contains("line 5, column 1") && told.contains("sesions"), "{told}");
+}
+
+#[test]
+fn a_worker_of_another_uid_keeps_its_memory_from_that_uid() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let mut node = Node::new();
+    node.start_as(4711);
+    let mut client = WorkerClient::connect(&node.socket(), &[4711], Duration::from_secs(20)).unwrap();
+    assert!(matches!(client.status().unwrap().token, TokenStatus::Present { .. }));
+    // What is not dumpable belongs to root in /proc, whatever uid it runs as.
+    let mem = std::fs::metadata(format!("/proc/{}/mem", node.pid())).unwrap();
+    assert_eq!(mem.uid(), 0);
+    let read = |file: &str| {
+        Command::new("cat")
+            .arg(format!("/proc/{}/{file}", node.pid()))
+            .uid(4711)
+            .stderr(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    assert!(read("status").status.success());
+    for file in ["mem", "environ", "maps"] {
+        assert!(!read(file).status.success(), "{file}");
+    }
 }
