@@ -1,0 +1,89 @@
+//! The configuration that containerd needs to ask Assay before it unpacks, for both of its configuration versions.
+
+use std::{fmt, path::Path};
+
+use assay_admission::Platform;
+
+use super::config::quoted;
+
+/// containerd's configuration, as text to put into its `config.toml`.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    /// For containerd 2.x.
+    pub(super) version_3: String,
+    /// For containerd 1.6 and 1.7.
+    pub(super) version_2: String,
+}
+
+/// The configuration for the node below `root`.
+pub(super) fn configuration(root: &Path) -> Configuration {
+    let text = |path: &str| quoted(&root.join(path).display().to_string());
+    let (socket, data) = (text("run/assay/snapshotter.sock"), text("var/lib/assay/snapshotter"));
+    let platform = Platform::host();
+    let version_3 = format!(
+        r#"version = 3
+required_plugins = ["io.containerd.snapshotter.v1.assay"]
+# Once nothing uses the other snapshotters any more, close that way around Assay:
+# disabled_plugins = ["io.containerd.snapshotter.v1.overlayfs", "io.containerd.snapshotter.v1.native", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs"]
+
+[proxy_plugins.assay]
+  type = "snapshot"
+  address = {socket}
+  [proxy_plugins.assay.exports]
+    enable_remote_snapshot_annotations = "true"
+    root = {data}
+
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "{platform}"
+  snapshotter = "assay"
+  differ = "walking"
+
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "assay"
+  use_local_image_pull = false
+  disable_snapshot_annotations = true
+  discard_unpacked_layers = false
+"#
+    );
+    let version_2 = format!(
+        r#"version = 2
+required_plugins = ["io.containerd.snapshotter.v1.assay"]
+
+[proxy_plugins.assay]
+  type = "snapshot"
+  address = {socket}
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "assay"
+  disable_snapshot_annotations = false
+"#
+    );
+    Configuration { version_3, version_2 }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "# containerd 2.x: put this into its config.toml and restart it. With ctr, give `--snapshotter assay`.\n{}\n\
+             # containerd 1.6 and 1.7: this instead.\n{}",
+            self.version_3, self.version_2
+        )
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_configurations_are_toml_that_names_this_nodes_socket() {
+        let configuration = configuration(Path::new("/tmp/a \"node\""));
+        for text in [&configuration.version_3, &configuration.version_2] {
+            let value: toml::Table = text.parse().unwrap();
+            let plugin = &value["proxy_plugins"]["assay"];
+            assert_eq!(plugin["address"].as_str().unwrap(), "/tmp/a \"node\"/run/assay/snapshotter.sock");
+        }
+    }
+}
