@@ -10,6 +10,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use crate::command::{Finished, finish};
+use crate::registry::Registry;
 use crate::tools::Tools;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -66,6 +67,13 @@ impl Cosign {
         })?
         .success()?;
         Ok(key_files(&prefix))
+    }
+
+    /// Makes cosign use the registry's credentials, if it has any.
+    pub fn sign_in(&self, registry: &Registry) -> Result<()> {
+        let folder = self.home.path().join(".docker");
+        fs::create_dir_all(&folder)?;
+        Ok(fs::write(folder.join("config.json"), registry.docker_config())?)
     }
 
     /// Signs as cosign 3 does by default: a Sigstore bundle among the image's referrers.

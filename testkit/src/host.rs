@@ -10,7 +10,7 @@ use crate::containerd::{Containerd, Snapshotter, Version};
 use crate::node::Node;
 use crate::policy::PolicyText;
 use crate::registry::Registry;
-use crate::repository::{Credentials, Repository};
+use crate::repository::Repository;
 use crate::token::Token;
 
 /// The uids that `assay node up` gives to its programs by default.
@@ -83,12 +83,9 @@ impl Host {
         Ok(self)
     }
 
-    /// Gives the fetcher the registry's user and password.
-    pub fn with_credentials(self, credentials: &Credentials) -> Result<Self> {
-        let host = self.registry.host();
-        let auth = credentials.header();
-        let auth = auth.trim_start_matches("Basic ");
-        self.node.write("docker.json", &serde_json::json!({ "auths": { host: { "auth": auth } } }).to_string())?;
+    /// Gives the fetcher the registry's credentials; it reads them at its next start.
+    pub fn with_credentials(self) -> Result<Self> {
+        self.node.write("docker.json", &self.registry.docker_config())?;
         let file = self.node.configuration_file("docker.json");
         std::os::unix::fs::chown(&file, Some(FETCHER_UID), Some(FETCHER_UID))?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o400))?;

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
@@ -85,6 +86,15 @@ impl Registry {
     /// Host and port, as they stand in an image reference.
     pub fn host(&self) -> String {
         self.address.to_string()
+    }
+
+    /// A docker `config.json` with this registry's credentials, or without any if it wants none.
+    pub fn docker_config(&self) -> String {
+        let auths = match &self.credentials {
+            Some(credentials) => json!({ self.host(): { "auth": credentials.encoded() } }),
+            None => json!({}),
+        };
+        json!({ "auths": auths }).to_string()
     }
 
     /// A repository of this registry, to be used with its credentials if it has any.

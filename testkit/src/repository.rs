@@ -29,9 +29,13 @@ impl Credentials {
         Self { user: "tester".to_owned(), password: "correct horse".to_owned() }
     }
 
-    /// The value of an `Authorization` header.
-    pub fn header(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+    /// User and password in base64, as docker's configuration and basic authentication have them.
+    pub(crate) fn encoded(&self) -> String {
+        STANDARD.encode(format!("{}:{}", self.user, self.password))
+    }
+
+    fn header(&self) -> String {
+        format!("Basic {}", self.encoded())
     }
 }
 

@@ -1,0 +1,43 @@
+//! An admitted configuration copied onto an attacker's layers is refused before a layer of it is extracted.
+
+use anyhow::Result;
+use assay_testkit::{ImageBuilder, Layer, PullBy, Version};
+
+use crate::scene::{Scene, layers_fetched, refused, refused_cleanly};
+
+#[test]
+fn copied_config_with_foreign_layers_is_refused() -> Result<()> {
+    for (version, by) in
+        [(Version::V2, PullBy::Default), (Version::V2, PullBy::Client), (Version::V1_6, PullBy::Default)]
+    {
+        let scene = Scene::enforcing(version)?;
+        let signed = scene.signed("signed")?;
+        let foreign = foreign_layers(&scene, &signed)?;
+        refused_cleanly(&scene.host, scene.host.containerd.pull(&foreign.by_tag(), by)?, "NO_SIGNATURE")?;
+        if by == PullBy::Default && version == Version::V2 {
+            assert!(layers_fetched(&scene.host.registry, &foreign).is_empty());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn copied_config_is_refused_beside_the_signed_image_too() -> Result<()> {
+    for by in [PullBy::Default, PullBy::Client] {
+        let scene = Scene::enforcing(Version::V2)?;
+        let signed = scene.signed("signed")?;
+        // The content of the signed image is there, and none of it is unpacked yet.
+        scene.host.containerd.ctr(&["content", "fetch", "--plain-http", &signed.by_tag()])?.success()?;
+        let foreign = foreign_layers(&scene, &signed)?;
+        refused(scene.host.containerd.pull(&foreign.by_tag(), by)?, "assay: ")?;
+        assert!(scene.host.containerd.snapshots()?.is_empty());
+    }
+    Ok(())
+}
+
+fn foreign_layers(scene: &Scene, signed: &assay_testkit::PushedImage) -> Result<assay_testkit::PushedImage> {
+    ImageBuilder::busybox("foreign")?
+        .layer(Layer::new().program("bin/evil", b"#!/bin/sh\n"))
+        .foreign_config(&signed.manifest().config)
+        .push(&scene.production(), "foreign")
+}

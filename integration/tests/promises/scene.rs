@@ -1,0 +1,129 @@
+//! What most promises start from: a host that enforces one cosign key on `prod/`, and ways to tamper with what a registry
+//! holds.
+
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use anyhow::{Context, Result, ensure};
+use assay_testkit::{
+    Cosign, CosignKey, Finished, Host, ImageBuilder, PolicyText, PushedImage, Registry, Repository, Version, sha256,
+};
+use serde_json::{Value, json};
+
+/// A host with the rule `production`: one signature of `ci` on `<registry>/prod/**`.
+pub(crate) struct Scene {
+    pub(crate) host: Host,
+    pub(crate) cosign: Cosign,
+    pub(crate) ci: CosignKey,
+    pub(crate) policy: PolicyText,
+}
+
+impl Scene {
+    /// The policy enforces.
+    pub(crate) fn enforcing(version: Version) -> Result<Self> {
+        Self::start(version, PolicyText::enforcing())
+    }
+
+    /// The policy observes.
+    pub(crate) fn observing(version: Version) -> Result<Self> {
+        Self::start(version, PolicyText::observing())
+    }
+
+    fn start(version: Version, policy: PolicyText) -> Result<Self> {
+        let registry = Registry::start()?;
+        let cosign = Cosign::new()?;
+        let ci = cosign.generate_key("ci")?;
+        let policy = policy.key("ci", &ci.public_pem()?).rule("production", &[&production(&registry)], 1, &["ci"]);
+        let host = Host::reserve(version, registry)?.up(&policy)?;
+        Ok(Self { host, cosign, ci, policy })
+    }
+
+    /// The repository that the rule covers.
+    pub(crate) fn production(&self) -> Repository {
+        self.host.repository("prod/app")
+    }
+
+    /// Pushes an image that nobody signed.
+    pub(crate) fn unsigned(&self, tag: &str) -> Result<PushedImage> {
+        ImageBuilder::busybox(tag)?.push(&self.production(), tag)
+    }
+
+    /// Pushes an image that `ci` signed in cosign's present format.
+    pub(crate) fn signed(&self, tag: &str) -> Result<PushedImage> {
+        let image = self.unsigned(tag)?;
+        self.cosign.sign(&self.ci, &image.by_digest())?;
+        Ok(image)
+    }
+}
+
+/// The scope of the rule `production`.
+pub(crate) fn production(registry: &Registry) -> String {
+    format!("{}/prod/**", registry.host())
+}
+
+/// Fails unless Assay refused with that code and neither snapshot nor container is left behind.
+pub(crate) fn refused_cleanly(host: &Host, answer: Finished, code: &str) -> Result<()> {
+    refused(answer, code)?;
+    ensure!(host.containerd.snapshots()?.is_empty(), "snapshots are left: {:?}", host.containerd.snapshots()?);
+    let containers = host.containerd.ctr(&["containers", "ls", "-q"])?.success()?;
+    ensure!(containers.stdout.trim().is_empty(), "containers are left: {}", containers.stdout);
+    Ok(())
+}
+
+/// Fails unless Assay refused with that code.
+pub(crate) fn refused(answer: Finished, code: &str) -> Result<()> {
+    let answer = answer.failure()?;
+    ensure!(answer.said("assay: ") && answer.said(code), "not refused with {code}: {answer}");
+    Ok(())
+}
+
+/// The layers of the image that anyone asked the registry for.
+pub(crate) fn layers_fetched(registry: &Registry, image: &PushedImage) -> Vec<String> {
+    let requests = registry.requests();
+    let layers = image.manifests.iter().flat_map(|manifest| &manifest.layers);
+    layers
+        .filter(|layer| requests.iter().any(|request| request.starts_with("GET ") && request.contains(*layer)))
+        .cloned()
+        .collect()
+}
+
+/// Pushes a manifest that says the same and has another digest, under the same tag.
+pub(crate) fn change_manifest(image: &PushedImage) -> Result<String> {
+    let stored = image.repository.manifest(&image.digest)?.context("the image is there")?;
+    let mut manifest = stored.json()?;
+    manifest["annotations"] = json!({ "changed": "yes" });
+    image.repository.push_manifest(&image.tag, &stored.media_type, &serde_json::to_vec(&manifest)?)
+}
+
+/// Changes the signature that is attached to the image by way of the fallback tag: the envelope's bytes go through `change`.
+pub(crate) fn change_envelope(image: &PushedImage, change: impl Fn(&mut Vec<u8>)) -> Result<()> {
+    let repository = &image.repository;
+    let tag = image.digest.replace(':', "-");
+    let index = repository.manifest(&tag)?.context("there are referrers")?;
+    let mut referrers = index.json()?;
+    for descriptor in referrers["manifests"].as_array_mut().context("referrers are a list")? {
+        let stored = repository.manifest(text(descriptor, "digest")?)?.context("the referrer is there")?;
+        let mut manifest = stored.json()?;
+        let layer = &mut manifest["layers"][0];
+        let mut envelope = repository.blob(text(layer, "digest")?)?;
+        change(&mut envelope);
+        layer["digest"] = json!(repository.push_blob(&envelope)?);
+        layer["size"] = json!(envelope.len());
+        let bytes = serde_json::to_vec(&manifest)?;
+        descriptor["digest"] = json!(repository.push_manifest(&sha256(&bytes), &stored.media_type, &bytes)?);
+        descriptor["size"] = json!(bytes.len());
+    }
+    repository.push_manifest(&tag, &index.media_type, &serde_json::to_vec(&referrers)?)?;
+    Ok(())
+}
+
+/// Adds one to the byte in the middle of the text behind the last `key` in a JSON document, staying within base64.
+pub(crate) fn change_base64(document: &mut [u8], key: &str) -> Result<()> {
+    let at = document.windows(key.len()).rposition(|window| window == key.as_bytes()).context("the key is there")?;
+    let byte = document.get_mut(at + key.len() + 30).context("the value is long enough")?;
+    *byte = if *byte == b'A' { b'B' } else { b'A' };
+    Ok(())
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> Result<&'v str> {
+    value.get(key).and_then(Value::as_str).with_context(|| format!("{key} is a text"))
+}
