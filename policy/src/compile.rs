@@ -1,0 +1,236 @@
+//! Turns a document and the keys and certificates that it names into a policy. Every pin is compared, every key parsed;
+//! what is missing or does not fit is an error at the place that names it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+};
+
+use assay_admission::Digest;
+use assay_verify::{Certificate, CertificateStore, PublicKey, SignerName, Trust};
+
+use crate::{
+    document::{
+        DemandEntry, IdentifiedBy, KeyEntry, KeySource, PolicyDocument, SignerEntry, StoreEntry, ThresholdEntry,
+    },
+    errors::{At, PolicyErrors, Problems},
+    index::ScopeIndex,
+    policy::{Authority, Demand, Identity, Policy, Rule, Threshold},
+};
+
+/// What was read for a document: the files it names, and its keys that live in a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Material {
+    /// File contents by the path that the document has for them.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// SubjectPublicKeyInfo (DER) by `pkcs11:` URI. The document's pins are compared with it, so the reader need not be
+    /// believed.
+    pub token_keys: BTreeMap<String, Vec<u8>>,
+}
+
+impl PolicyDocument {
+    /// The policy, ready to decide.
+    ///
+    /// # Errors
+    /// [`PolicyErrors`] with every key, pin, file and threshold that does not fit.
+    pub fn compile(self, material: &Material) -> Result<Policy, PolicyErrors> {
+        let mut problems = Problems::default();
+        let trust = read_trust(&self, material, &mut problems);
+        let mut index = ScopeIndex::default();
+        let mut rules = Vec::new();
+        for entry in &self.rules {
+            let demand = match &entry.demand {
+                DemandEntry::Unsigned => Some(Demand::Unsigned),
+                DemandEntry::Signatures(thresholds) => thresholds
+                    .iter()
+                    .map(|threshold| resolve_threshold(threshold, &self.signers, &trust, &mut problems))
+                    .collect::<Option<Vec<Threshold>>>()
+                    .map(Demand::Signatures),
+            };
+            // Without a demand there is an error already, and no policy comes out.
+            let Some(demand) = demand else { continue };
+            entry.images.iter().for_each(|scope| index.insert(&scope.value, rules.len()));
+            rules.push(Rule {
+                name: entry.name.value.clone(),
+                mode: entry.mode,
+                demand,
+                signed: entry.signed,
+                docker_reference: entry.docker_reference,
+            });
+        }
+        let policy = Policy {
+            source: self.source.clone(),
+            sha256: Digest::sha256(self.source.text.as_bytes()).hex(),
+            digest_of_all: digest_of_all(&self, material),
+            version: self.version,
+            mode: self.mode,
+            strictest: rules.iter().map(|rule| rule.mode).fold(self.mode, Ord::max),
+            trust,
+            rules,
+            index,
+            blocked: self.blocked,
+        };
+        problems.into_result(&self.source, Some(policy))
+    }
+}
+
+fn read_trust(document: &PolicyDocument, material: &Material, problems: &mut Problems) -> Trust {
+    let mut trust = Trust::default();
+    for entry in &document.keys {
+        if let Some(key) = read_key(entry, material, problems) {
+            trust.keys.insert(entry.name.value.clone(), key);
+        }
+    }
+    for entry in &document.stores {
+        if let Some(store) = read_store(entry, material, problems) {
+            trust.certificates.insert(entry.name.value.clone(), store);
+        }
+    }
+    trust
+}
+
+fn read_key(entry: &KeyEntry, material: &Material, problems: &mut Problems) -> Option<PublicKey> {
+    let span = &entry.public.span;
+    let key = match &entry.public.value {
+        KeySource::Pem(pem) => PublicKey::from_pem(pem),
+        KeySource::File(path) => {
+            let bytes = file(path, span, material, problems)?;
+            let Ok(pem) = std::str::from_utf8(bytes) else {
+                problems.add(
+                    span,
+                    format!("{path} is not a PEM file"),
+                    "a public key begins with -----BEGIN PUBLIC KEY-----",
+                );
+                return None;
+            };
+            PublicKey::from_pem(pem)
+        }
+        KeySource::Token(uri) => {
+            let Some(spki) = material.token_keys.get(uri) else {
+                let hint = "is the token there, and does the URI name one public key in it?";
+                problems.add(span, format!("key {} was not read from its token", entry.name.value), hint);
+                return None;
+            };
+            PublicKey::from_spki_der(spki)
+        }
+    };
+    let key = match key {
+        Ok(key) => key,
+        Err(error) => {
+            problems.add(span, format!("key {} cannot be used: {error}", entry.name.value), "");
+            return None;
+        }
+    };
+    if let Some(pin) = &entry.pin
+        && pin.value != key.spki_sha256()
+    {
+        let message = format!("key {} is not the pinned one: its sha256 is {}", entry.name.value, key.spki_sha256());
+        problems.add(&pin.span, message, "change the pin only if you know why the key changed");
+        return None;
+    }
+    Some(key)
+}
+
+fn read_store(entry: &StoreEntry, material: &Material, problems: &mut Problems) -> Option<CertificateStore> {
+    let mut anchors = Vec::new();
+    for path in &entry.anchors {
+        let bytes = file(&path.value, &path.span, material, problems)?;
+        match Certificate::all_from_pem(bytes) {
+            Ok(certificates) => anchors.extend(certificates),
+            Err(error) => {
+                problems.add(&path.span, format!("{} cannot be used: {error}", path.value), "");
+                return None;
+            }
+        }
+    }
+    match CertificateStore::new(anchors) {
+        Ok(store) => Some(store),
+        Err(error) => {
+            problems.add(&entry.name.span, format!("certificates {} cannot be used: {error}", entry.name.value), "");
+            None
+        }
+    }
+}
+
+fn file<'a>(
+    path: &str,
+    span: &crate::errors::Span,
+    material: &'a Material,
+    problems: &mut Problems,
+) -> Option<&'a [u8]> {
+    let bytes = material.files.get(path);
+    if bytes.is_none() {
+        problems.add(span, format!("the file {path} was not found"), "paths are relative to the policy's own folder");
+    }
+    bytes.map(Vec::as_slice)
+}
+
+fn resolve_threshold(
+    entry: &ThresholdEntry,
+    signers: &[SignerEntry],
+    trust: &Trust,
+    problems: &mut Problems,
+) -> Option<Threshold> {
+    let of: Vec<Authority> = entry.of.iter().filter_map(|name| resolve_authority(name, signers, trust)).collect();
+    if of.len() != entry.of.len() {
+        // A key that could not be read has its own error; this keeps a policy from coming out without one.
+        let unread = "one of these signers cannot be used";
+        entry.of.first().into_iter().for_each(|name| problems.add(&name.span, unread, "see the other errors"));
+        return None;
+    }
+    let mut distinct: Vec<&Identity> = Vec::new();
+    for authority in &of {
+        if !distinct.contains(&&authority.identity) {
+            distinct.push(&authority.identity);
+        }
+    }
+    let signatures = usize::try_from(entry.signatures.value).ok().and_then(NonZeroUsize::new);
+    match signatures.filter(|signatures| signatures.get() <= distinct.len()) {
+        Some(signatures) => Some(Threshold { signatures, of }),
+        None => {
+            let message = format!(
+                "{} signatures of {} distinct signers can never be there",
+                entry.signatures.value,
+                distinct.len()
+            );
+            let hint = "every signer counts once, and two names of one key are one signer: name each person or machine";
+            problems.add(&entry.signatures.span, message, hint);
+            None
+        }
+    }
+}
+
+fn resolve_authority(name: &At<SignerName>, signers: &[SignerEntry], trust: &Trust) -> Option<Authority> {
+    let key = |key: &SignerName| trust.keys.get(key).map(|key| Identity::Key { spki_sha256: key.spki_sha256() });
+    let identity = match signers.iter().find(|signer| signer.name.value == name.value) {
+        None => key(&name.value),
+        Some(signer) => match &signer.identified_by {
+            IdentifiedBy::Key(name) => key(name),
+            IdentifiedBy::Certificate { store, subject } => trust
+                .certificates
+                .contains_key(store)
+                .then(|| Identity::Certificate { store: store.clone(), subject: subject.clone() }),
+        },
+    }?;
+    Some(Authority { name: name.value.clone(), identity })
+}
+
+/// Everything that can change a decision, each with its length before it so that nothing can be moved between two.
+fn digest_of_all(document: &PolicyDocument, material: &Material) -> Digest {
+    let mut bytes = Vec::new();
+    let mut add = |part: &[u8]| {
+        bytes.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        bytes.extend_from_slice(part);
+    };
+    add(document.source.text.as_bytes());
+    for path in document.files() {
+        add(path.as_bytes());
+        add(material.files.get(path).map(Vec::as_slice).unwrap_or_default());
+    }
+    let uris: BTreeSet<&str> = document.token_keys().into_iter().map(|key| key.uri).collect();
+    for uri in uris {
+        add(uri.as_bytes());
+        add(material.token_keys.get(uri).map(Vec::as_slice).unwrap_or_default());
+    }
+    Digest::sha256(&bytes)
+}

@@ -1,0 +1,168 @@
+//! A case to its decision: pure, total, and the same in whatever order images, names and facts come.
+//! Blocked digests first, then each image under its names, then the images of a chain together.
+
+mod image;
+mod sentences;
+
+use assay_admission::{DenyCode, Digest, Mode, Outcome, Reason, UnixTime};
+
+use crate::{
+    case::Case,
+    decision::{Decision, ImageDecision, MAX_REASONS, MAX_SENTENCES},
+    policy::Policy,
+};
+use image::{JudgedImage, Strength};
+
+impl Policy {
+    /// Decides a case.
+    #[must_use]
+    pub fn decide(&self, case: &Case<'_>) -> Decision {
+        let mut images: Vec<JudgedImage> =
+            case.images.iter().map(|image| self.judge_image(case.gate, case.chain.as_ref(), image)).collect();
+        images.sort_by(|a, b| a.order().cmp(&b.order()));
+        match (case.chain, images.as_slice()) {
+            (None, [image]) => {
+                let verdict = if image.is_admitted() { admit(&[image]) } else { refuse(image, Vec::new()) };
+                verdict.into_decision(images)
+            }
+            (None, others) => {
+                let detail = format!("{} images for a question about one", others.len());
+                self.without_image(Mode::Enforce, Reason::new(DenyCode::Internal, detail))
+            }
+            // Where nothing of the policy refuses anything, a chain nobody knows is no exception.
+            (Some(chain), []) => {
+                self.without_image(self.strictest, Reason::new(DenyCode::UnknownChain, chain.to_string()))
+            }
+            (Some(_), _) => decide_chain(&images).into_decision(images),
+        }
+    }
+
+    fn without_image(&self, mode: Mode, reason: Reason) -> Decision {
+        let outcome = match mode {
+            Mode::Enforce => Outcome::Deny { first: reason, others: Vec::new() },
+            Mode::Warn | Mode::Observe => Outcome::Allow { would_deny: vec![reason] },
+        };
+        Decision { outcome, mode, rule: None, because: Vec::new(), holds_until: None, images: Vec::new() }
+    }
+}
+
+/// What becomes of a case, before its sentences are put together.
+struct Settled {
+    outcome: Outcome,
+    mode: Mode,
+    rule: Option<String>,
+    holds_until: Option<UnixTime>,
+    /// Sentences before those of the images.
+    remarks: Vec<String>,
+    /// The image that decided: its sentences come first.
+    deciding: (Digest, Digest),
+}
+
+/// A chain may be unpacked for the sake of one config if every image that names the config is admitted by signatures.
+/// Admission that asks for less counts only if every image that has this chain is admitted: the layers, once unpacked, serve
+/// them all.
+fn decide_chain(images: &[JudgedImage]) -> Settled {
+    let configs = || images.chunk_by(|a, b| a.decision.config == b.decision.config);
+    if let Some(group) = configs().find(|group| group.iter().all(|image| image.strength == Strength::Suffices)) {
+        return admit(&group.iter().collect::<Vec<_>>());
+    }
+    let Some(first_refused) = images.iter().find(|image| !image.is_admitted()) else {
+        return admit(&images.iter().collect::<Vec<_>>());
+    };
+    for group in configs() {
+        let admitted = group.iter().find(|image| image.is_admitted());
+        let refused = group.iter().find(|image| !image.is_admitted());
+        if let (Some(admitted), Some(refused)) = (admitted, refused) {
+            let detail = format!(
+                "config {}: manifest {} is admitted, manifest {} is not",
+                refused.decision.config, admitted.decision.manifest, refused.decision.manifest
+            );
+            return refuse(refused, vec![Reason::new(DenyCode::AmbiguousConfig, detail)]);
+        }
+    }
+    let mut settled = refuse(first_refused, Vec::new());
+    if let Some(image) = images.iter().find(|image| image.is_admitted()) {
+        settled.remarks.push(format!(
+            "image {} with these layers is admitted, but not by signatures under its own rule; that counts only if image {} \
+             with the same layers is admitted too",
+            image.decision.manifest, first_refused.decision.manifest
+        ));
+    }
+    settled
+}
+
+/// Admits on the strength of all of these images (at least one).
+fn admit(images: &[&JudgedImage]) -> Settled {
+    let mut would_deny: Vec<Reason> = Vec::new();
+    for reason in images.iter().flat_map(|image| &image.decision.reasons) {
+        if would_deny.len() < MAX_REASONS && !would_deny.contains(reason) {
+            would_deny.push(reason.clone());
+        }
+    }
+    // The strictest that had to admit; among equals the one that has something to tell, then the first.
+    let strictness = |image: &JudgedImage| (image.decision.mode, !image.decision.reasons.is_empty());
+    let deciding = images.iter().rev().max_by_key(|image| strictness(image));
+    match deciding {
+        Some(image) => Settled {
+            outcome: Outcome::Allow { would_deny },
+            mode: image.decision.mode,
+            rule: image.decision.rule.clone(),
+            holds_until: images.iter().filter_map(|image| image.holds_until).min(),
+            remarks: Vec::new(),
+            deciding: image.id(),
+        },
+        None => Settled {
+            outcome: Outcome::Deny { first: Reason::new(DenyCode::Internal, "no image"), others: Vec::new() },
+            mode: Mode::Enforce,
+            rule: None,
+            holds_until: None,
+            remarks: Vec::new(),
+            deciding: (Digest::from_sha256([0; 32]), Digest::from_sha256([0; 32])),
+        },
+    }
+}
+
+/// Refuses for `before`, if there is any, and then for the image's own reasons.
+fn refuse(image: &JudgedImage, before: Vec<Reason>) -> Settled {
+    let mut reasons = before.into_iter().chain(image.decision.reasons.iter().cloned());
+    let first = reasons.next().unwrap_or_else(|| Reason::new(DenyCode::Internal, "refused without a reason"));
+    Settled {
+        outcome: Outcome::Deny { first, others: reasons.take(MAX_REASONS - 1).collect() },
+        mode: Mode::Enforce,
+        rule: image.decision.rule.clone(),
+        holds_until: None,
+        remarks: Vec::new(),
+        deciding: image.id(),
+    }
+}
+
+impl Settled {
+    fn into_decision(self, images: Vec<JudgedImage>) -> Decision {
+        let (deciding, others): (Vec<&JudgedImage>, Vec<&JudgedImage>) =
+            images.iter().partition(|image| image.id() == self.deciding);
+        let of_images = deciding.into_iter().chain(others).flat_map(JudgedImage::sentences);
+        let all: Vec<&String> = self.remarks.iter().chain(of_images).collect();
+        let mut because: Vec<String> = Vec::new();
+        for text in &all {
+            if !because.contains(text) {
+                because.push((*text).clone());
+            }
+            if because.len() == MAX_SENTENCES {
+                let last = because.pop().filter(|_| all.last().is_some_and(|last| *last == *text));
+                because.push(last.unwrap_or_else(|| "further sentences are left out".to_owned()));
+                break;
+            }
+        }
+        Decision {
+            outcome: self.outcome,
+            mode: self.mode,
+            rule: self.rule,
+            because,
+            holds_until: self.holds_until,
+            images: images.into_iter().map(|image| image.decision).collect::<Vec<ImageDecision>>(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

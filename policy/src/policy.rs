@@ -1,0 +1,112 @@
+//! A policy that can decide: trust as parsed keys and certificates, rules found by name. Immutable; made by `compile` alone.
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use assay_admission::{Digest, Mode};
+use assay_verify::{DistinguishedNamePattern, SignerName, Trust};
+
+use crate::{
+    document::{DockerReference, SignedDocument},
+    errors::Source,
+    index::ScopeIndex,
+};
+
+/// A policy with its keys and certificates.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub(crate) source: Source,
+    pub(crate) sha256: String,
+    pub(crate) digest_of_all: Digest,
+    pub(crate) version: u64,
+    pub(crate) mode: Mode,
+    pub(crate) trust: Trust,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) index: ScopeIndex,
+    pub(crate) blocked: BTreeMap<Digest, String>,
+    /// The strictest mode of the policy and all its rules.
+    pub(crate) strictest: Mode,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    pub(crate) mode: Mode,
+    pub(crate) demand: Demand,
+    pub(crate) signed: SignedDocument,
+    pub(crate) docker_reference: DockerReference,
+}
+
+/// What a rule asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Demand {
+    /// Nothing: the policy says `accept = "unsigned"`.
+    Unsigned,
+    /// All of these; at least one.
+    Signatures(Vec<Threshold>),
+}
+
+/// So many distinct signers out of these.
+#[derive(Clone, Debug)]
+pub(crate) struct Threshold {
+    pub(crate) signatures: NonZeroUsize,
+    pub(crate) of: Vec<Authority>,
+}
+
+/// A signer or key as a rule names it, and how it is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Authority {
+    pub(crate) name: SignerName,
+    pub(crate) identity: Identity,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// By the key's hash rather than its name in the policy: one key may have several names there.
+    Key { spki_sha256: String },
+    /// By a certificate of this store with this subject.
+    Certificate { store: SignerName, subject: DistinguishedNamePattern },
+}
+
+impl Policy {
+    /// The policy's own version.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The mode where no rule says otherwise.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whom verification may take keys and certificates from.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// SHA-256 of the policy's text, lower-case hex.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The policy's text.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source.text
+    }
+
+    /// The name the text was read under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// A digest over the text and everything that was read for it: it changes when any key or certificate does.
+    #[must_use]
+    pub const fn digest_of_all(&self) -> Digest {
+        self.digest_of_all
+    }
+}

@@ -1,0 +1,232 @@
+//! One way to read an image's name: the rule that it leads to, and whether the image satisfies that rule.
+
+use assay_admission::{CandidateName, DenyCode, Digest, ImageRef, Mode, Reason, UnixTime};
+use assay_verify::{BoundImage, Fact, Findings};
+
+use crate::{
+    case::Collection,
+    document::{DockerReference, SignedDocument},
+    policy::{Demand, Policy, Rule, Threshold},
+};
+
+/// A name (none for an import) and what the policy has for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading<'a> {
+    pub(crate) name: Option<&'a CandidateName>,
+    /// `None`: no scope holds the name, which refuses it under the policy's own mode.
+    pub(crate) rule: Option<&'a Rule>,
+    pub(crate) mode: Mode,
+    is_catch_all: bool,
+}
+
+/// A reading, with what an image is worth under it.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged<'a> {
+    pub(crate) reading: Reading<'a>,
+    pub(crate) worth: Worth,
+}
+
+/// Whether an image satisfies a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Worth {
+    Satisfied {
+        /// The earliest end of the facts that counted.
+        holds_until: Option<UnixTime>,
+    },
+    /// At least one reason.
+    Unsatisfied(Vec<Reason>),
+}
+
+impl Policy {
+    /// The readings of an image with these names and digests (manifest first), in the order of the names. Never empty.
+    pub(crate) fn readings<'a>(&'a self, names: &[&'a CandidateName], digests: &[Digest]) -> Vec<Reading<'a>> {
+        if names.is_empty() {
+            return self.readings_of(None, digests);
+        }
+        names.iter().flat_map(|name| self.readings_of(Some(name), digests)).collect()
+    }
+
+    fn readings_of<'a>(&'a self, name: Option<&'a CandidateName>, digests: &[Digest]) -> Vec<Reading<'a>> {
+        let mut readings: Vec<Reading<'a>> = self
+            .index
+            .find(name, digests)
+            .into_iter()
+            .filter_map(|found| {
+                let rule = self.rules.get(found.rule)?;
+                Some(Reading { name, rule: Some(rule), mode: rule.mode, is_catch_all: found.is_catch_all })
+            })
+            .collect();
+        if readings.is_empty() {
+            readings.push(Reading { name, rule: None, mode: self.mode, is_catch_all: false });
+        }
+        readings
+    }
+}
+
+impl<'a> Reading<'a> {
+    /// Whether admission under this name alone is worth anything. A name can be chosen by others, so only a rule that
+    /// enforces, asks for signatures and means this name in particular can be enough.
+    pub(crate) const fn can_suffice(&self) -> bool {
+        match (self.rule, self.mode) {
+            (Some(rule), Mode::Enforce) => match rule.demand {
+                Demand::Signatures(_) => !self.is_catch_all,
+                Demand::Unsigned => false,
+            },
+            (Some(_), Mode::Warn | Mode::Observe) | (None, Mode::Enforce | Mode::Warn | Mode::Observe) => false,
+        }
+    }
+
+    /// This reading, with `worth` as what the image is worth.
+    pub(crate) const fn with(self, worth: Worth) -> Judged<'a> {
+        Judged { reading: self, worth }
+    }
+
+    /// Judges an image whose documents belong together.
+    pub(crate) fn judge(self, image: &BoundImage, findings: &Findings, collection: &Collection) -> Judged<'a> {
+        let Some(rule) = self.rule else {
+            return self.with(Worth::Unsatisfied(vec![Reason::new(DenyCode::NoRule, self.place())]));
+        };
+        let thresholds = match &rule.demand {
+            Demand::Unsigned => return self.with(Worth::Satisfied { holds_until: None }),
+            Demand::Signatures(thresholds) => thresholds,
+        };
+        if let Some(limit) = findings.limit {
+            let detail = format!("{}: {limit}", self.place());
+            return self.with(Worth::Unsatisfied(vec![Reason::new(DenyCode::Limit, detail)]));
+        }
+        let facts: Vec<&Fact> =
+            findings.facts.iter().filter(|fact| self.objection(rule, image, fact).is_none()).collect();
+        // An empty list satisfies nothing; the compiler makes no such rule, and this does not rely on it.
+        if !thresholds.is_empty() && thresholds.iter().all(|threshold| threshold.count(&facts).is_satisfied) {
+            let counted = facts.iter().filter(|fact| thresholds.iter().any(|threshold| threshold.names(fact.signer())));
+            return self.with(Worth::Satisfied { holds_until: counted.filter_map(|fact| fact.holds_until()).min() });
+        }
+        let mut reasons = match collection {
+            Collection::Complete => Vec::new(),
+            Collection::Failed(reasons) if reasons.is_empty() => {
+                vec![Reason::new(DenyCode::EvidenceUnavailable, self.place())]
+            }
+            Collection::Failed(reasons) => reasons.clone(),
+        };
+        let detail = self.shortfall(rule, thresholds, &facts, image, findings);
+        if !(findings.facts.is_empty() && findings.rejections.is_empty()) {
+            reasons.push(Reason::new(DenyCode::NotSatisfied, detail));
+        } else if reasons.is_empty() {
+            reasons.push(Reason::new(DenyCode::NoSignature, detail));
+        }
+        self.with(Worth::Unsatisfied(reasons))
+    }
+
+    /// Why a fact does not count under this name, whoever signed.
+    pub(crate) fn objection(&self, rule: &Rule, image: &BoundImage, fact: &Fact) -> Option<String> {
+        let subject = fact.subject();
+        let is_manifest = subject.digest == image.manifest().digest;
+        let is_index = image.indexes().iter().any(|index| index.digest == subject.digest);
+        let is_right_document = match rule.signed {
+            SignedDocument::Either => is_manifest || is_index,
+            SignedDocument::Index => is_index,
+            SignedDocument::Manifest => is_manifest,
+        };
+        if !is_right_document {
+            let wanted = match rule.signed {
+                SignedDocument::Either => "the image's index or manifest",
+                SignedDocument::Index => "the image's index",
+                SignedDocument::Manifest => "the platform's manifest",
+            };
+            return Some(format!("it signs {}, and {wanted} must be signed", subject.digest));
+        }
+        match (rule.docker_reference, fact.identity()) {
+            (DockerReference::Ignore, _) | (DockerReference::Enforce, None | Some("")) => None,
+            (DockerReference::Enforce, Some(identity)) => self.objection_to_identity(identity, image),
+        }
+    }
+
+    /// The repository that a signature names must be the one that the image is judged under (containers/image's
+    /// `matchRepository`). A digest in it must be the image's.
+    fn objection_to_identity(&self, identity: &str, image: &BoundImage) -> Option<String> {
+        let is_same = identity.parse::<ImageRef>().is_ok_and(|signed| {
+            let is_repository = self.name.is_some_and(|name| {
+                let (signed, own) = (signed.repository(), name.reference.repository());
+                let is_host = if name.port_is_unknown() {
+                    signed.host_name() == own.host_name()
+                } else {
+                    signed.host() == own.host()
+                };
+                is_host && signed.path() == own.path()
+            });
+            is_repository
+                && signed.digest().is_none_or(|digest| image.subjects().any(|subject| subject.digest == *digest))
+        });
+        let shown: String = identity.chars().take(255).collect();
+        (!is_same).then(|| {
+            format!("it was made for {shown:?} (set docker-reference = \"ignore\" in the rule if that is a mirror's other name)")
+        })
+    }
+
+    /// What was needed and what counted.
+    fn shortfall(
+        &self,
+        rule: &Rule,
+        thresholds: &[Threshold],
+        facts: &[&Fact],
+        image: &BoundImage,
+        findings: &Findings,
+    ) -> String {
+        let mut text = self.place();
+        for threshold in thresholds {
+            let count = threshold.count(facts);
+            if !count.is_satisfied {
+                let of: Vec<&str> = threshold.of.iter().map(|authority| authority.name.as_str()).collect();
+                let counted: Vec<&str> = count.counted.iter().map(|name| name.as_str()).collect();
+                let counted = if counted.is_empty() { "none".to_owned() } else { counted.join(", ") };
+                text += &format!(": {} of [{}] needed; counted: {counted}", threshold.signatures, of.join(", "));
+            }
+        }
+        let objection = findings
+            .facts
+            .iter()
+            .filter(|fact| thresholds.iter().any(|threshold| threshold.names(fact.signer())))
+            .find_map(|fact| self.objection(rule, image, fact));
+        if let Some(objection) = objection {
+            text += &format!("; a signature does not count: {objection}");
+        }
+        text
+    }
+
+    /// The name and the rule, for details.
+    pub(crate) fn place(&self) -> String {
+        let name = self.name.map_or_else(|| "an image without a name".to_owned(), ToString::to_string);
+        match self.rule {
+            Some(rule) => format!("{name} by rule {:?}", rule.name),
+            None => name,
+        }
+    }
+}
+
+impl Judged<'_> {
+    pub(crate) const fn is_satisfied(&self) -> bool {
+        matches!(self.worth, Worth::Satisfied { .. })
+    }
+
+    /// Whether the image may go on under this name.
+    pub(crate) const fn admits(&self) -> bool {
+        match (&self.worth, self.reading.mode) {
+            (Worth::Satisfied { .. }, _) | (Worth::Unsatisfied(_), Mode::Warn | Mode::Observe) => true,
+            (Worth::Unsatisfied(_), Mode::Enforce) => false,
+        }
+    }
+
+    pub(crate) fn reasons(&self) -> &[Reason] {
+        match &self.worth {
+            Worth::Satisfied { .. } => &[],
+            Worth::Unsatisfied(reasons) => reasons,
+        }
+    }
+
+    pub(crate) const fn holds_until(&self) -> Option<UnixTime> {
+        match self.worth {
+            Worth::Satisfied { holds_until } => holds_until,
+            Worth::Unsatisfied(_) => None,
+        }
+    }
+}
