@@ -34,6 +34,11 @@ impl Finished {
         if self.status.success() { bail!("was to fail: {self}") } else { Ok(self) }
     }
 
+    /// The program and its arguments.
+    pub fn command_line(&self) -> &str {
+        &self.line
+    }
+
     /// Whether the text stands in either output.
     pub fn said(&self, text: &str) -> bool {
         self.stdout.contains(text) || self.stderr.contains(text)

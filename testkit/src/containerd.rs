@@ -127,6 +127,12 @@ impl Containerd {
         self.version
     }
 
+    /// What the daemon says of itself.
+    pub fn program_version(&self) -> Result<String> {
+        let mut command = Command::new(Tools::find()?.containerd(self.version, "containerd"));
+        Ok(finish(command.arg("--version"), CTR_LIMIT)?.success()?.stdout.trim().to_owned())
+    }
+
     /// The socket of its API.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("c.sock")

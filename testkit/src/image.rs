@@ -136,6 +136,29 @@ impl PushedImage {
         layout.tar()
     }
 
+    /// Changes every envelope that is attached to the image by way of the fallback tag `sha256-…`, and with it each digest
+    /// that depends on it.
+    pub fn change_referrers(&self, change: impl Fn(&mut Vec<u8>)) -> Result<()> {
+        let tag = self.digest.replace(':', "-");
+        let index = self.repository.manifest(&tag)?.context("nothing is attached to the image")?;
+        let mut referrers = index.json()?;
+        let list = referrers.get_mut("manifests").and_then(Value::as_array_mut).context("the referrers are no list")?;
+        for referrer in list {
+            let stored = self.repository.manifest(digest_of(referrer)?)?.context("a referrer is gone")?;
+            let mut manifest = stored.json()?;
+            let layer = manifest.pointer_mut("/layers/0").context("a referrer has no layer")?;
+            let mut envelope = self.repository.blob(digest_of(layer)?)?;
+            change(&mut envelope);
+            self.repository.push_blob(&envelope)?;
+            point_to(layer, &envelope)?;
+            let bytes = serde_json::to_vec(&manifest)?;
+            self.repository.push_manifest(&sha256(&bytes), &stored.media_type, &bytes)?;
+            point_to(referrer, &bytes)?;
+        }
+        self.repository.push_manifest(&tag, &index.media_type, &serde_json::to_vec(&referrers)?)?;
+        Ok(())
+    }
+
     /// The only manifest, or the first of several.
     pub fn manifest(&self) -> &PushedManifest {
         self.manifests.first().expect("an image is pushed with at least one manifest")
@@ -302,6 +325,18 @@ impl ImageBuilder {
             .collect();
         json!({ "schemaVersion": 2, "mediaType": self.media_types.index(), "manifests": manifests })
     }
+}
+
+fn digest_of(descriptor: &Value) -> Result<&str> {
+    descriptor.get("digest").and_then(Value::as_str).context("a descriptor without a digest")
+}
+
+/// Makes a descriptor describe other bytes.
+fn point_to(descriptor: &mut Value, bytes: &[u8]) -> Result<()> {
+    let fields = descriptor.as_object_mut().context("a descriptor is an object")?;
+    fields.insert("digest".to_owned(), json!(sha256(bytes)));
+    fields.insert("size".to_owned(), json!(bytes.len()));
+    Ok(())
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Value {

@@ -5,7 +5,7 @@ use assay_testkit::{
     CertificateAuthority, EnvelopeFormat, Host, ImageBuilder, KeyKind, Notation, PolicyText, PullBy, Registry, Version,
 };
 
-use crate::scene::{Scene, change_base64, change_envelope, change_manifest, production, refused_cleanly};
+use crate::scene::{Scene, change_base64, change_manifest, production, refused_cleanly};
 
 #[test]
 fn signature_of_another_key_does_not_count() -> Result<()> {
@@ -42,7 +42,7 @@ fn bundle_changed_in_one_byte_does_not_count() -> Result<()> {
     let scene = Scene::enforcing(Version::V2)?;
     for key in ["\"sig\"", "\"payload\""] {
         let image = scene.signed(&format!("t{}", key.len()))?;
-        change_envelope(&image, |bundle| change_base64(bundle, key).unwrap_or_else(|error| panic!("{error}")))?;
+        image.change_referrers(|bundle| change_base64(bundle, key).unwrap_or_else(|error| panic!("{error}")))?;
         refused_cleanly(&scene.host, scene.host.containerd.pull(&image.by_tag(), PullBy::Default)?, "NOT_SATISFIED")?;
     }
     Ok(())
@@ -71,7 +71,7 @@ fn notary_envelope_changed_in_one_byte_does_not_count() -> Result<()> {
         let policy = PolicyText::enforcing()
             .certificates("releases", root.root_pem(), "C=DE, ST=Berlin, O=Acme, CN=Release Managers")
             .rule("production", &[&production(&registry)], 1, &["releases"]);
-        change_envelope(&image, |envelope| match format {
+        image.change_referrers(|envelope| match format {
             EnvelopeFormat::Jws => change_base64(envelope, "\"signature\"").unwrap_or_else(|error| panic!("{error}")),
             // COSE ends with the 64 bytes of the signature.
             EnvelopeFormat::Cose => *envelope.last_mut().unwrap_or(&mut 0) ^= 1,

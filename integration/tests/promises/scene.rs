@@ -5,9 +5,9 @@
 
 use anyhow::{Context, Result, ensure};
 use assay_testkit::{
-    Cosign, CosignKey, Finished, Host, ImageBuilder, PolicyText, PushedImage, Registry, Repository, Version, sha256,
+    Cosign, CosignKey, Finished, Host, ImageBuilder, PolicyText, PushedImage, Registry, Repository, Version,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A host with the rule `production`: one signature of `ci` on `<registry>/prod/**`.
 pub(crate) struct Scene {
@@ -94,36 +94,10 @@ pub(crate) fn change_manifest(image: &PushedImage) -> Result<String> {
     image.repository.push_manifest(&image.tag, &stored.media_type, &serde_json::to_vec(&manifest)?)
 }
 
-/// Changes the signature that is attached to the image by way of the fallback tag: the envelope's bytes go through `change`.
-pub(crate) fn change_envelope(image: &PushedImage, change: impl Fn(&mut Vec<u8>)) -> Result<()> {
-    let repository = &image.repository;
-    let tag = image.digest.replace(':', "-");
-    let index = repository.manifest(&tag)?.context("there are referrers")?;
-    let mut referrers = index.json()?;
-    for descriptor in referrers["manifests"].as_array_mut().context("referrers are a list")? {
-        let stored = repository.manifest(text(descriptor, "digest")?)?.context("the referrer is there")?;
-        let mut manifest = stored.json()?;
-        let layer = &mut manifest["layers"][0];
-        let mut envelope = repository.blob(text(layer, "digest")?)?;
-        change(&mut envelope);
-        layer["digest"] = json!(repository.push_blob(&envelope)?);
-        layer["size"] = json!(envelope.len());
-        let bytes = serde_json::to_vec(&manifest)?;
-        descriptor["digest"] = json!(repository.push_manifest(&sha256(&bytes), &stored.media_type, &bytes)?);
-        descriptor["size"] = json!(bytes.len());
-    }
-    repository.push_manifest(&tag, &index.media_type, &serde_json::to_vec(&referrers)?)?;
-    Ok(())
-}
-
 /// Adds one to the byte in the middle of the text behind the last `key` in a JSON document, staying within base64.
 pub(crate) fn change_base64(document: &mut [u8], key: &str) -> Result<()> {
     let at = document.windows(key.len()).rposition(|window| window == key.as_bytes()).context("the key is there")?;
     let byte = document.get_mut(at + key.len() + 30).context("the value is long enough")?;
     *byte = if *byte == b'A' { b'B' } else { b'A' };
     Ok(())
-}
-
-fn text<'v>(value: &'v Value, key: &str) -> Result<&'v str> {
-    value.get(key).and_then(Value::as_str).with_context(|| format!("{key} is a text"))
 }
