@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
+CACHE := $(or $(ASSAY_CACHE),$(CURDIR)/.cache)
+
 .PHONY: setup build demo test ci bench fmt lint arrows deny clean
 .DEFAULT_GOAL := build
 
@@ -44,8 +46,11 @@ arrows:
 	./arrows.sh
 
 # Licences, sources and duplicate versions; advisories need a database that is not to be had offline.
-deny: setup
-	.cache/cargo/bin/cargo-deny --workspace --locked check --hide-inclusion-graph licenses bans sources
+deny: $(CACHE)/cargo/bin/cargo-deny
+	$< --workspace --locked check --hide-inclusion-graph licenses bans sources
+
+$(CACHE)/cargo/bin/cargo-deny:
+	cargo install cargo-deny --locked --debug --quiet --root $(CACHE)/cargo
 
 clean:
 	cargo clean
