@@ -1,1 +1,18 @@
-//! Placeholder.
+//! `assayd`, the key and policy agent: takes a gate's question to a recorded verdict. No network, no foreign code.
+
+mod active;
+mod cache;
+mod checkpoint;
+mod collect;
+mod config;
+mod evidence_store;
+mod gate_service;
+mod judge;
+mod key_service;
+mod key_worker;
+mod node_service;
+mod peers;
+mod run;
+
+pub use config::{Config, ConfigError};
+pub use run::{StartError, run};

@@ -79,6 +79,21 @@ impl ScopeIndex {
         found.dedup();
         found
     }
+
+    /// The hosts, with their ports, of all scopes that hold `name`, whose own port is unknown.
+    pub(crate) fn hosts_with_port(&self, name: &CandidateName) -> BTreeSet<String> {
+        let repository = name.reference.repository();
+        let parts: Vec<&str> = repository.path().split('/').collect();
+        self.pinned
+            .values()
+            .chain([&self.unpinned])
+            .flat_map(|places| {
+                places.ports.get(repository.host_name()).into_iter().flatten().map(move |host| (places, host))
+            })
+            .filter(|(places, host)| places.hosts.get(*host).is_some_and(|node| node.find(&parts).is_some()))
+            .map(|(_, host)| host.clone())
+            .collect()
+    }
 }
 
 impl Places {

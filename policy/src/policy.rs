@@ -1,8 +1,11 @@
 //! A policy that can decide: trust as parsed keys and certificates, rules found by name. Immutable; made by `compile` alone.
 
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+};
 
-use assay_admission::{Digest, Mode};
+use assay_admission::{CandidateName, Digest, Mode, Repository};
 use assay_verify::{DistinguishedNamePattern, SignerName, Trust};
 
 use crate::{
@@ -84,6 +87,18 @@ impl Policy {
     #[must_use]
     pub const fn trust(&self) -> &Trust {
         &self.trust
+    }
+
+    /// Where the signatures of an image of this name may lie. A name whose port is unknown may be at every port that a
+    /// scope for it has; without such a scope, at the host's usual port.
+    #[must_use]
+    pub fn repositories_for(&self, name: &CandidateName) -> Vec<Repository> {
+        let repository = name.reference.repository();
+        let hosts = if name.port_is_unknown() { self.index.hosts_with_port(name) } else { BTreeSet::new() };
+        if hosts.is_empty() {
+            return vec![repository.clone()];
+        }
+        hosts.iter().filter_map(|host| Repository::new(host, repository.path()).ok()).collect()
     }
 
     /// SHA-256 of the policy's text, lower-case hex.

@@ -95,6 +95,12 @@ impl Certificate {
         &self.der
     }
 
+    /// The public key as a SubjectPublicKeyInfo in DER.
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
+        self.parsed().public_key().raw.to_vec()
+    }
+
     /// The first second of validity.
     #[must_use]
     pub const fn not_before(&self) -> UnixTime {

@@ -1,0 +1,156 @@
+//! The policy in force, swapped whole. A file that is broken, older or names what cannot be read leaves the last good
+//! one in force and says why.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwapOption;
+use assay_admission::{Digest, UnixTime};
+use assay_hsm::KeyUri;
+use assay_policy::{Material, Policy, PolicyDocument};
+
+use crate::key_worker::KeyWorker;
+
+/// Largest policy file, and largest file that a policy names.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// A policy and since when it is in force.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) policy: Policy,
+    pub(crate) since: UnixTime,
+}
+
+/// The policy in force and what became of the newest attempt to replace it.
+#[derive(Debug)]
+pub(crate) struct ActivePolicy {
+    path: PathBuf,
+    /// Folder of public keys that were read from the token once and matched their pin.
+    pinned: PathBuf,
+    current: ArcSwapOption<Loaded>,
+    /// Why the newest file is not in force.
+    error: Mutex<Option<String>>,
+}
+
+/// Why a policy file is not put in force.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// A file cannot be read.
+    #[error("{path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The file is larger than a policy can be.
+    #[error("{path}: {bytes} bytes, at most {MAX_FILE_BYTES} are read")]
+    TooLarge { path: PathBuf, bytes: u64 },
+    /// The policy says something wrong.
+    #[error("{0}")]
+    Policy(String),
+    /// A key in the token cannot be read, and no copy that matches its pin is kept.
+    #[error("key {name} ({uri}): {why}")]
+    TokenKey { name: String, uri: String, why: String },
+    /// The version is below the one in force.
+    #[error("{path}: version {found} is older than version {current}, which is in force; versions only rise")]
+    Older { path: PathBuf, found: u64, current: u64 },
+}
+
+impl ActivePolicy {
+    /// Nothing in force yet.
+    pub(crate) fn new(path: PathBuf, state: &Path) -> Self {
+        Self {
+            path,
+            pinned: state.join("token-keys"),
+            current: ArcSwapOption::empty(),
+            error: Mutex::new(Some("not loaded yet".into())),
+        }
+    }
+
+    /// The policy in force, if any was ever good.
+    pub(crate) fn current(&self) -> Option<Arc<Loaded>> {
+        self.current.load_full()
+    }
+
+    /// Why the newest file is not in force.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The policy file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file and everything it names, and puts it in force if all of it is good.
+    pub(crate) async fn reload(&self, keys: &KeyWorker, now: UnixTime) -> Result<Arc<Loaded>, LoadError> {
+        let outcome = self.load(keys, now).await;
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().map(ToString::to_string);
+        outcome
+    }
+
+    async fn load(&self, keys: &KeyWorker, now: UnixTime) -> Result<Arc<Loaded>, LoadError> {
+        let bytes = read_bounded(&self.path)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            LoadError::Policy(format!(
+                "{}: byte {} is not UTF-8",
+                self.path.display(),
+                error.utf8_error().valid_up_to()
+            ))
+        })?;
+        let name = self.path.display().to_string();
+        let document = PolicyDocument::parse(&name, &text).map_err(|errors| LoadError::Policy(errors.to_string()))?;
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let mut material = Material { files: BTreeMap::new(), token_keys: BTreeMap::new() };
+        for file in document.files() {
+            material.files.insert(file.to_owned(), read_bounded(&folder.join(file))?);
+        }
+        for key in document.token_keys() {
+            let spki = self.pinned_key(key.name.as_str(), key.uri, &key.sha256, keys).await?;
+            material.token_keys.insert(key.uri.to_string(), spki);
+        }
+        let policy = document.compile(&material).map_err(|errors| LoadError::Policy(errors.to_string()))?;
+        if let Some(current) = self.current() {
+            let (found, current) = (policy.version(), current.policy.version());
+            if found < current {
+                return Err(LoadError::Older { path: self.path.clone(), found, current });
+            }
+        }
+        let loaded = Arc::new(Loaded { policy, since: now });
+        self.current.store(Some(Arc::clone(&loaded)));
+        Ok(loaded)
+    }
+
+    /// A key's SubjectPublicKeyInfo that hashes to its pin: the kept copy, else from the token, once.
+    async fn pinned_key(&self, name: &str, uri: &str, pin: &str, keys: &KeyWorker) -> Result<Vec<u8>, LoadError> {
+        let fail = |why: String| LoadError::TokenKey { name: name.to_owned(), uri: uri.to_owned(), why };
+        let pin_digest: Digest =
+            format!("sha256:{}", pin.to_ascii_lowercase()).parse().map_err(|error| fail(format!("sha256: {error}")))?;
+        let kept = self.pinned.join(format!("{}.spki", pin_digest.hex()));
+        if let Ok(spki) = read_bounded(&kept)
+            && pin_digest.matches(&spki)
+        {
+            return Ok(spki);
+        }
+        let parsed: KeyUri = uri.parse().map_err(|error: assay_hsm::KeyUriError| fail(error.to_string()))?;
+        let key = keys.public(parsed).await.map_err(|error| fail(error.to_string()))?;
+        if !pin_digest.matches(&key.spki) {
+            let found = Digest::sha256(&key.spki).hex();
+            return Err(fail(format!("the token's key has the SHA-256 {found}, the policy pins {}", pin_digest.hex())));
+        }
+        // Not being able to keep the copy costs a question to the token at the next start, nothing else.
+        if let Err(error) = fs::create_dir_all(&self.pinned).and_then(|()| fs::write(&kept, &key.spki)) {
+            tracing::warn!(path = %kept.display(), %error, "cannot keep a copy of a public key");
+        }
+        Ok(key.spki)
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let read = |source| LoadError::Read { path: path.to_owned(), source };
+    let bytes = fs::metadata(path).map_err(read)?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(LoadError::TooLarge { path: path.to_owned(), bytes });
+    }
+    fs::read(path).map_err(read)
+}

@@ -1,0 +1,168 @@
+//! Verdicts in memory: an answer that was recorded once may be given again to the same question under the same policy,
+//! until the first of the facts that it rests on stops holding. Never on disk, and never a refusal.
+
+use std::time::{Duration, Instant};
+
+use assay_admission::{AdmissionRequest, Digest, RecordId, Subject, UnixTime, Verdict};
+use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
+
+/// Verdicts kept. Each is some hundred bytes.
+const CAPACITY: usize = 4_096;
+/// Longest life of a verdict: what it rests on is verified again at least this often.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// What a cached verdict is found by: the whole question and the policy that answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct VerdictCache {
+    entries: Cache<Key, Entry>,
+}
+
+/// An admission and until when it holds, by both clocks: one may be set back, the other stands still in suspend.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    verdict: Verdict,
+    record: RecordId,
+    until: UnixTime,
+    until_monotonic: Instant,
+}
+
+impl Key {
+    /// The key of `request` under the policy revision `revision`.
+    pub(crate) fn of(request: &AdmissionRequest, revision: &Digest) -> Self {
+        let mut hash = Sha256::new();
+        // Each part is preceded by its length, so that no two questions have one encoding.
+        let mut add = |part: &[u8]| {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        };
+        add(revision.value());
+        add(request.gate().as_str().as_bytes());
+        add(request.namespace().as_str().as_bytes());
+        add(request.platform().to_string().as_bytes());
+        match request.subject() {
+            Subject::Chain { chain, images } => {
+                add(b"chain");
+                add(chain.to_string().as_bytes());
+                for image in images {
+                    add(image.manifest.value());
+                    add(image.config.value());
+                    add(&[b'i']);
+                    image.indexes.iter().for_each(|index| add(index.value()));
+                    add(&[b'n']);
+                    image.names.iter().for_each(|name| add(name.to_string().as_bytes()));
+                    add(&[b'e']);
+                }
+            }
+            Subject::Image { name, top } => {
+                add(b"image");
+                add(name.to_string().as_bytes());
+                add(top.map(|digest| digest.to_string()).unwrap_or_default().as_bytes());
+            }
+        }
+        for document in request.documents().values() {
+            add(document.digest().value());
+            add(document.media_type().as_str().as_bytes());
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl VerdictCache {
+    /// An empty cache.
+    pub(crate) fn new() -> Self {
+        Self { entries: Cache::new(CAPACITY) }
+    }
+
+    /// The verdict for this question, if one is kept and still holds.
+    pub(crate) fn get(&self, key: &Key, now: UnixTime, monotonic: Instant) -> Option<(Verdict, RecordId)> {
+        let entry = self.entries.get(key)?;
+        if now <= entry.until && monotonic <= entry.until_monotonic {
+            return Some((entry.verdict, entry.record));
+        }
+        self.entries.remove(key);
+        None
+    }
+
+    /// Keeps a recorded admission until the last second at which its facts hold. Refusals are not kept: an image that is
+    /// signed after it was refused is admitted at once.
+    pub(crate) fn put(
+        &self,
+        key: Key,
+        verdict: &Verdict,
+        holds_until: Option<UnixTime>,
+        now: UnixTime,
+        monotonic: Instant,
+    ) {
+        let Some(record) = verdict.record().filter(|_| verdict.is_allow()) else { return };
+        let longest = i64::try_from(LONGEST.as_secs()).unwrap_or(0);
+        let seconds = holds_until.map_or(longest, |until| (until.seconds() - now.seconds()).min(longest));
+        let Ok(life) = u64::try_from(seconds) else { return };
+        let entry = Entry {
+            verdict: verdict.clone(),
+            record,
+            until: UnixTime::from_seconds(now.seconds() + seconds),
+            until_monotonic: monotonic + Duration::from_secs(life),
+        };
+        self.entries.insert(key, entry);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use assay_admission::{CandidateName, DenyCode, Documents, Gate, Mode, NameSource, Outcome, Platform, Reason};
+
+    use super::*;
+
+    fn request(gate: Gate, name: &str) -> AdmissionRequest {
+        let name = CandidateName { reference: name.parse().unwrap(), source: NameSource::Requested };
+        let subject = Subject::Image { name, top: None };
+        AdmissionRequest::new(gate, "default".parse().unwrap(), Platform::host(), subject, Documents::new()).unwrap()
+    }
+
+    fn allow() -> Verdict {
+        let outcome = Outcome::Allow { would_deny: vec![] };
+        Verdict::new(outcome, Mode::Enforce, None, vec![], Some(RecordId::new(3))).unwrap()
+    }
+
+    const NOW: UnixTime = UnixTime::from_seconds(1_000_000);
+
+    #[test]
+    fn gate_name_and_policy_all_change_the_key() {
+        let policy = Digest::sha256(b"policy");
+        let key = Key::of(&request(Gate::Ask, "a:1"), &policy);
+        assert_eq!(key, Key::of(&request(Gate::Ask, "docker.io/library/a:1"), &policy));
+        assert_ne!(key, Key::of(&request(Gate::Pull, "a:1"), &policy));
+        assert_ne!(key, Key::of(&request(Gate::Ask, "a:2"), &policy));
+        assert_ne!(key, Key::of(&request(Gate::Ask, "a:1"), &Digest::sha256(b"policz")));
+    }
+
+    #[test]
+    fn a_verdict_ends_with_its_first_fact_by_either_clock() {
+        let cache = VerdictCache::new();
+        let key = Key::of(&request(Gate::Ask, "a:1"), &Digest::sha256(b""));
+        let start = Instant::now();
+        let later = |seconds: i64| UnixTime::from_seconds(NOW.seconds() + seconds);
+        cache.put(key, &allow(), Some(later(10)), NOW, start);
+        assert!(cache.get(&key, later(10), start).is_some());
+        assert!(cache.get(&key, later(11), start).is_none());
+        cache.put(key, &allow(), Some(later(10)), NOW, start);
+        assert!(cache.get(&key, later(-500), start + Duration::from_secs(11)).is_none());
+    }
+
+    #[test]
+    fn refusals_and_facts_that_ended_are_not_kept() {
+        let cache = VerdictCache::new();
+        let key = Key::of(&request(Gate::Ask, "a:1"), &Digest::sha256(b""));
+        let start = Instant::now();
+        cache.put(key, &Verdict::unrecorded_refusal(Reason::new(DenyCode::NoSignature, "")), None, NOW, start);
+        assert!(cache.get(&key, NOW, start).is_none());
+        cache.put(key, &allow(), Some(UnixTime::from_seconds(NOW.seconds() - 1)), NOW, start);
+        assert!(cache.get(&key, NOW, start).is_none());
+    }
+}

@@ -1,0 +1,258 @@
+//! The way of one image: request → evidence → facts → decision → record → verdict. One direction; only what was recorded
+//! becomes a verdict, and every fault on the way is a refusal.
+
+mod case;
+mod record;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use assay_admission::{AdmissionRequest, DenyCode, Gate, Reason, UnixTime, Verdict};
+use assay_audit::{Durability, Log};
+use tokio::sync::watch;
+
+use crate::{
+    active::{ActivePolicy, Loaded},
+    cache::{Key, VerdictCache},
+    collect::Collect,
+    evidence_store::EvidenceStore,
+    gate_service::summary,
+};
+
+/// Judges. One for the process.
+pub(crate) struct Judge {
+    policy: Arc<ActivePolicy>,
+    evidence: Arc<EvidenceStore>,
+    collector: Arc<dyn Collect>,
+    log: Arc<Log>,
+    waits: Waits,
+    cache: VerdictCache,
+    /// Judgements under way, so that parallel requests for one image are judged once. Held for look-ups only.
+    under_way: Mutex<HashMap<Key, watch::Receiver<Option<Verdict>>>>,
+    counts: Counts,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// A gate that holds locks in containerd waits this long.
+    pub(crate) verdict: Duration,
+    /// A collection goes on this long.
+    pub(crate) collection: Duration,
+}
+
+/// What was answered since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) allowed: AtomicU64,
+    pub(crate) denied: AtomicU64,
+    pub(crate) cache_hits: AtomicU64,
+}
+
+impl Judge {
+    /// Puts the stages together.
+    pub(crate) fn new(
+        policy: Arc<ActivePolicy>,
+        evidence: Arc<EvidenceStore>,
+        collector: Arc<dyn Collect>,
+        log: Arc<Log>,
+        waits: Waits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            policy,
+            evidence,
+            collector,
+            log,
+            waits,
+            cache: VerdictCache::new(),
+            under_way: Mutex::default(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// What was answered since the start.
+    pub(crate) const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The recorded answer to `request`, within the gate's time.
+    pub(crate) async fn admit(self: &Arc<Self>, request: AdmissionRequest) -> Verdict {
+        let started = Instant::now();
+        let verdict = self.answer(&request).await;
+        let count = if verdict.is_allow() { &self.counts.allowed } else { &self.counts.denied };
+        count.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            gate = request.gate().as_str(),
+            namespace = request.namespace().as_str(),
+            record = verdict.record().map(assay_admission::RecordId::index),
+            rule = verdict.rule(),
+            us = started.elapsed().as_micros(),
+            "{}",
+            summary(&verdict)
+        );
+        verdict
+    }
+
+    /// The answer to a request that could not even be read.
+    pub(crate) async fn refuse_unread(&self, reason: Reason) -> Verdict {
+        self.counts.denied.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!("a request was refused unread: {reason}");
+        self.recorded_refusal(record::unread(&reason, now()), reason).await
+    }
+
+    async fn answer(self: &Arc<Self>, request: &AdmissionRequest) -> Verdict {
+        let Some(loaded) = self.policy.current() else {
+            let detail = self.policy.error().unwrap_or_default();
+            return self.refuse(request, None, Reason::new(DenyCode::NoPolicy, detail)).await;
+        };
+        let key = Key::of(request, &loaded.policy.digest_of_all());
+        if let Some((verdict, first)) = self.cache.get(&key, now(), Instant::now()) {
+            self.counts.cache_hits.fetch_add(1, Ordering::Relaxed);
+            // Its first record was synced before it was ever used; this use may follow within a second.
+            self.log.append(record::repeated(request, &verdict, first, &loaded, now()), Durability::Soon, |_| {});
+            return verdict;
+        }
+        let mut judgement = self.join(key, request, Arc::clone(&loaded));
+        let patience = match request.gate() {
+            Gate::Unpack | Gate::Run => self.waits.verdict,
+            Gate::Pull | Gate::Ask => self.waits.collection + self.waits.verdict,
+        };
+        let waited = tokio::time::timeout(patience, judgement.wait_for(Option::is_some))
+            .await
+            .map(|judged| judged.map(|verdict| verdict.clone()));
+        let reason = match waited {
+            Ok(Ok(Some(verdict))) => return verdict,
+            Ok(Ok(None)) => Reason::new(DenyCode::Internal, "a judgement ended without a verdict"),
+            Ok(Err(_)) => Reason::new(DenyCode::Internal, "a judgement was abandoned"),
+            Err(_) => Reason::new(
+                DenyCode::EvidencePending,
+                format!("nothing was decided within {} ms", patience.as_millis()),
+            ),
+        };
+        self.refuse(request, Some(&loaded), reason).await
+    }
+
+    /// Starts the judgement of this question, or joins the one that is under way. It goes on when nobody waits any more.
+    fn join(
+        self: &Arc<Self>,
+        key: Key,
+        request: &AdmissionRequest,
+        loaded: Arc<Loaded>,
+    ) -> watch::Receiver<Option<Verdict>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receiver) = under_way.get(&key) {
+            return receiver.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        under_way.insert(key, receiver.clone());
+        let (judge, request) = (Arc::clone(self), request.clone());
+        tokio::spawn(async move {
+            let judged = tokio::spawn({
+                let (judge, request, loaded) = (Arc::clone(&judge), request.clone(), Arc::clone(&loaded));
+                async move { judge.judge(key, &request, &loaded).await }
+            });
+            // A panic in judging one image is a refusal of that image, and of nothing else.
+            let verdict = match judged.await {
+                Ok(verdict) => verdict,
+                Err(failure) => {
+                    let what = if failure.is_panic() { "judging it panicked" } else { "judging it was cut off" };
+                    judge.refuse(&request, Some(&loaded), Reason::new(DenyCode::Internal, what)).await
+                }
+            };
+            judge.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            let _ = sender.send(Some(verdict));
+        });
+        receiver
+    }
+
+    /// The one function that shows the way.
+    async fn judge(&self, key: Key, request: &AdmissionRequest, loaded: &Arc<Loaded>) -> Verdict {
+        let at = now();
+        // Request → evidence: what is kept here first; the fetcher only if that does not suffice.
+        let mut case = match self.open_case(request, loaded).await {
+            Ok(case) => case,
+            Err(reason) => return self.refuse(request, Some(loaded), reason).await,
+        };
+        // Evidence → facts → decision.
+        let mut decided = case.decide(loaded, at).await;
+        if !decided.as_ref().is_ok_and(case::is_settled) {
+            self.collect_for(&mut case, loaded).await;
+            decided = case.decide(loaded, at).await;
+        }
+        let decision = match decided {
+            Ok(decision) => decision,
+            Err(reason) => return self.refuse(request, Some(loaded), reason).await,
+        };
+        // Decision → record → verdict.
+        let recorded = match self.write(record::decided(request, &decision, loaded, at), Durability::Synced).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                return Verdict::unrecorded_refusal(Reason::new(DenyCode::LogUnavailable, error.to_string()));
+            }
+        };
+        let verdict = record::verdict(&decision, &recorded);
+        if verdict.is_allow() {
+            self.cache.put(key, &verdict, decision.holds_until(), at, Instant::now());
+            self.keep(case);
+        }
+        verdict
+    }
+
+    /// Keeps what an admitted image was judged by, behind the gate's back: a crash before it is done costs a collection.
+    fn keep(&self, case: case::OpenCase) {
+        let store = Arc::clone(&self.evidence);
+        tokio::task::spawn_blocking(move || {
+            let (documents, artifacts) = case.into_collected();
+            if (!documents.is_empty() || !artifacts.is_empty())
+                && let Err(error) = store.keep(&documents, &artifacts)
+            {
+                tracing::warn!(%error, "evidence cannot be kept; it will be collected again");
+            }
+        });
+    }
+
+    /// A recorded refusal that no policy decided.
+    async fn refuse(&self, request: &AdmissionRequest, loaded: Option<&Arc<Loaded>>, reason: Reason) -> Verdict {
+        self.recorded_refusal(record::refused(request, &reason, loaded, now()), reason).await
+    }
+
+    async fn recorded_refusal(&self, record: assay_audit::Record, reason: Reason) -> Verdict {
+        match self.write(record, Durability::Synced).await {
+            Ok(recorded) => record::refusal(reason, &recorded),
+            Err(error) => {
+                tracing::error!(%error, "a refusal cannot be recorded");
+                Verdict::unrecorded_refusal(reason)
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        record: assay_audit::Record,
+        durability: Durability,
+    ) -> Result<assay_audit::Recorded, assay_audit::LogError> {
+        let (done, written) = tokio::sync::oneshot::channel();
+        self.log.append(record, durability, move |outcome| {
+            let _ = done.send(outcome);
+        });
+        written.await.unwrap_or(Err(assay_audit::LogError::Closed))
+    }
+}
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Judge").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+/// The wall clock. A clock before 1970 reads as 1970.
+pub(crate) fn now() -> UnixTime {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    UnixTime::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+}

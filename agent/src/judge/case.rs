@@ -1,0 +1,273 @@
+//! One question while it is judged: the images it is about, bound to their documents, with what was collected for each.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use assay_admission::{
+    AdmissionRequest, DenyCode, Digest, Document, Documents, Gate, ImageClaim, ImageRef, Outcome, Platform, Reason,
+    Subject, UnixTime,
+};
+use assay_policy::{Case, CaseImage, Collection, Decision, ImageState};
+use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, bind, claim_of, verify};
+
+use super::Judge;
+use crate::{
+    active::Loaded,
+    collect::{Collected, Wanted},
+};
+
+/// Repositories asked for one image's signatures. A name seldom leads to more than two.
+const MAX_REPOSITORIES: usize = 4;
+/// Images of one chain for which the fetcher is asked; further ones are judged by what is kept.
+const MAX_COLLECTED_IMAGES: usize = 16;
+
+/// A question with everything known about it so far.
+#[derive(Debug)]
+pub(crate) struct OpenCase {
+    gate: Gate,
+    chain: Option<Digest>,
+    images: Vec<OpenImage>,
+    /// Documents that came from the registry rather than from the gate.
+    fetched: Vec<Document>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenImage {
+    claim: ImageClaim,
+    bound: Result<Arc<BoundImage>, Reason>,
+    artifacts: Vec<Artifact>,
+    /// Artifacts that are not kept yet.
+    fresh: Vec<Artifact>,
+    problems: Vec<Reason>,
+}
+
+/// Whether nothing that could still be collected would change the decision for the better.
+pub(super) fn is_settled(decision: &Decision) -> bool {
+    match decision.outcome() {
+        Outcome::Allow { would_deny } => would_deny.is_empty(),
+        Outcome::Deny { first, .. } => match first.code {
+            DenyCode::Blocked | DenyCode::UnknownChain | DenyCode::Malformed | DenyCode::NoRule => true,
+            DenyCode::NoSignature
+            | DenyCode::NotSatisfied
+            | DenyCode::AmbiguousConfig
+            | DenyCode::EvidencePending
+            | DenyCode::EvidenceUnavailable
+            | DenyCode::RegistryAuth
+            | DenyCode::Limit
+            | DenyCode::NoPolicy
+            | DenyCode::AgentUnavailable
+            | DenyCode::LogUnavailable
+            | DenyCode::Internal => false,
+        },
+    }
+}
+
+impl Judge {
+    /// Binds the documents of every image in question and takes what evidence is kept.
+    pub(super) async fn open_case(&self, request: &AdmissionRequest, loaded: &Loaded) -> Result<OpenCase, Reason> {
+        let mut case = match request.subject() {
+            Subject::Chain { chain, images } => OpenCase {
+                gate: request.gate(),
+                chain: Some(*chain),
+                images: images
+                    .iter()
+                    .map(|claim| OpenImage::bind(claim, request.documents(), request.platform()))
+                    .collect(),
+                fetched: Vec::new(),
+            },
+            Subject::Image { name, top } => {
+                let top = match (top, name.reference.digest()) {
+                    (Some(top), Some(named)) if top != named => {
+                        let detail = format!("{} was asked for, and the gate holds {top}", name.reference);
+                        return Err(Reason::new(DenyCode::Malformed, detail));
+                    }
+                    (Some(digest), _) | (None, Some(digest)) => Some(*digest),
+                    (None, None) => None,
+                };
+                self.open_by_name(request, &name.reference, top, loaded).await?
+            }
+        };
+        for image in &mut case.images {
+            for subject in image.subjects() {
+                image.artifacts.extend(self.evidence.artifacts(&subject));
+            }
+        }
+        Ok(case)
+    }
+
+    /// An image by name: its documents are with the request, kept here, or in the registry.
+    async fn open_by_name(
+        &self,
+        request: &AdmissionRequest,
+        name: &ImageRef,
+        top: Option<Digest>,
+        _loaded: &Loaded,
+    ) -> Result<OpenCase, Reason> {
+        let Subject::Image { name: candidate, .. } = request.subject() else {
+            return Err(Reason::new(DenyCode::Internal, "not a question by name"));
+        };
+        let platform = request.platform();
+        let mut documents = request.documents().clone();
+        let mut fetched = Collected::default();
+        let mut claimed = top.map(|top| self.claim(&top, &mut documents, platform, candidate));
+        if !matches!(claimed, Some(Ok(_))) {
+            let reference = match top {
+                Some(top) => name.repository().clone().with_digest(top),
+                None => name.clone(),
+            };
+            let wanted = Wanted { reference, image_for: Some(platform.clone()), subjects: Vec::new() };
+            fetched = self.collector.collect(wanted, self.waits.collection).await;
+            documents.extend(fetched.documents.clone());
+            let found = top.or(fetched.top).ok_or_else(|| {
+                fetched
+                    .problems
+                    .first()
+                    .cloned()
+                    .unwrap_or_else(|| Reason::new(DenyCode::EvidenceUnavailable, format!("{name} was not found")))
+            })?;
+            claimed = Some(self.claim(&found, &mut documents, platform, candidate));
+        }
+        let claim = match claimed {
+            Some(Ok(claim)) => claim,
+            Some(Err(error)) => return Err(fetched.problems.first().cloned().unwrap_or_else(|| reason_of(&error))),
+            None => return Err(Reason::new(DenyCode::Internal, "no claim was made")),
+        };
+        let mut image = OpenImage::bind(&claim, &documents, platform);
+        image.artifacts.clone_from(&fetched.artifacts);
+        image.fresh = fetched.artifacts;
+        image.problems = fetched.problems;
+        Ok(OpenCase {
+            gate: request.gate(),
+            chain: None,
+            images: vec![image],
+            fetched: fetched.documents.into_values().collect(),
+        })
+    }
+
+    /// The claim that `top` makes, with documents that are kept filled in as they are missed.
+    fn claim(
+        &self,
+        top: &Digest,
+        documents: &mut Documents,
+        platform: &Platform,
+        name: &assay_admission::CandidateName,
+    ) -> Result<ImageClaim, BindError> {
+        // Index, manifest, config: each can be missed once.
+        for _ in 0..3 {
+            let missing = match claim_of(top, documents, platform, vec![name.clone()]) {
+                Ok(claim) if documents.contains_key(&claim.config) => return Ok(claim),
+                Ok(claim) => claim.config,
+                Err(BindError::Missing { digest }) => digest,
+                Err(error) => return Err(error),
+            };
+            match self.evidence.document(&missing) {
+                Some(document) => drop(documents.insert(missing, document)),
+                None => return Err(BindError::Missing { digest: missing }),
+            }
+        }
+        claim_of(top, documents, platform, vec![name.clone()])
+    }
+
+    /// Asks the fetcher for the signatures of every image of the case, within the collection's time.
+    pub(super) async fn collect_for(&self, case: &mut OpenCase, loaded: &Loaded) {
+        let deadline = Instant::now() + self.waits.collection;
+        for image in case.images.iter_mut().take(MAX_COLLECTED_IMAGES) {
+            let subjects = image.subjects();
+            if subjects.is_empty() || !image.fresh.is_empty() {
+                continue;
+            }
+            let repositories: BTreeSet<_> =
+                image.claim.names.iter().flat_map(|name| loaded.policy.repositories_for(name)).collect();
+            for repository in repositories.into_iter().take(MAX_REPOSITORIES) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    let detail = format!("{repository} was not asked in time");
+                    image.problems.push(Reason::new(DenyCode::EvidenceUnavailable, detail));
+                    continue;
+                }
+                let wanted = Wanted { reference: repository.into(), image_for: None, subjects: subjects.clone() };
+                let collected = self.collector.collect(wanted, left).await;
+                image.problems.extend(collected.problems);
+                image.fresh.extend(collected.artifacts);
+            }
+            image.artifacts.extend(image.fresh.iter().cloned());
+        }
+    }
+}
+
+impl OpenImage {
+    fn bind(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> Self {
+        let bound = bind(claim, documents, platform).map(Arc::new).map_err(|error| reason_of(&error));
+        Self { claim: claim.clone(), bound, artifacts: Vec::new(), fresh: Vec::new(), problems: Vec::new() }
+    }
+
+    /// The documents whose signatures count for this image.
+    fn subjects(&self) -> Vec<Digest> {
+        self.bound
+            .as_ref()
+            .map_or_else(|_| Vec::new(), |bound| bound.subjects().map(|descriptor| descriptor.digest).collect())
+    }
+}
+
+impl OpenCase {
+    /// Verifies and decides, on a thread of its own: signatures cost up to a millisecond each.
+    pub(super) async fn decide(&self, loaded: &Arc<Loaded>, at: UnixTime) -> Result<Decision, Reason> {
+        let (loaded, gate, chain) = (Arc::clone(loaded), self.gate, self.chain);
+        let images = self.images.clone();
+        let decided = tokio::task::spawn_blocking(move || decide(&loaded, gate, chain, &images, at)).await;
+        match decided {
+            Ok(decision) => Ok(decision),
+            Err(failure) if failure.is_panic() => Err(Reason::new(DenyCode::Internal, "verification panicked")),
+            Err(_) => Err(Reason::new(DenyCode::Internal, "verification was cut off")),
+        }
+    }
+
+    /// What was collected and is not kept yet.
+    pub(super) fn into_collected(self) -> (Vec<Document>, Vec<Artifact>) {
+        (self.fetched, self.images.into_iter().flat_map(|image| image.fresh).collect())
+    }
+}
+
+fn decide(loaded: &Loaded, gate: Gate, chain: Option<Digest>, images: &[OpenImage], at: UnixTime) -> Decision {
+    let findings: Vec<Findings> = images
+        .iter()
+        .map(|image| match (&image.bound, Evidence::new(image.artifacts.clone())) {
+            (Ok(bound), Ok(evidence)) => verify(bound, &evidence, loaded.policy.trust(), at, &mut Budget::default()),
+            (Ok(_), Err(limit)) => Findings { limit: Some(limit), ..Findings::default() },
+            (Err(_), _) => Findings::default(),
+        })
+        .collect();
+    let collections: Vec<Collection> = images
+        .iter()
+        .map(|image| match image.problems.as_slice() {
+            [] => Collection::Complete,
+            problems => Collection::Failed(problems.to_vec()),
+        })
+        .collect();
+    let images = images
+        .iter()
+        .zip(&findings)
+        .zip(&collections)
+        .map(|((image, findings), collection)| CaseImage {
+            manifest: image.claim.manifest,
+            config: image.claim.config,
+            names: image.claim.names.clone(),
+            state: match &image.bound {
+                // A chain that the documents do not contain is a contradiction, whatever the gate claimed.
+                Ok(bound) if chain.is_some_and(|chain| !bound.contains_chain(&chain)) => {
+                    ImageState::Unbound(Reason::new(DenyCode::Malformed, "the config does not contain the layer chain"))
+                }
+                Ok(bound) => ImageState::Bound { image: bound, findings, collection },
+                Err(reason) => ImageState::Unbound(reason.clone()),
+            },
+        })
+        .collect();
+    loaded.policy.decide(&Case { gate, chain, images })
+}
+
+fn reason_of(error: &BindError) -> Reason {
+    let code = match error {
+        BindError::Missing { .. } => DenyCode::EvidenceUnavailable,
+        _ => DenyCode::Malformed,
+    };
+    Reason::new(code, error.to_string())
+}

@@ -1,0 +1,222 @@
+//! The agent's end of key.sock: one thread that owns the connection, reconnects with back-off, and answers at once
+//! while the worker is gone. Nothing that needs no key ever waits here.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::{Duration, Instant},
+};
+
+use assay_hsm::{
+    ClientError, GenerateRequest, KeyError, KeyInfo, KeyList, KeyUri, Scheme, SignRequest, TokenStatus, WorkerClient,
+};
+use tokio::sync::oneshot;
+
+/// Requests that may wait for the worker; one more is refused at once.
+const QUEUE: usize = 32;
+/// One call, whole: signing with a slow token takes tens of milliseconds, making an RSA key some seconds.
+const CALL_DEADLINE: Duration = Duration::from_secs(20);
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+const LAST_BACK_OFF: Duration = Duration::from_secs(10);
+
+/// A handle to the key worker; clones share one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyWorker {
+    queue: mpsc::SyncSender<Job>,
+    health: Arc<Mutex<Result<String, String>>>,
+}
+
+/// Why a key could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyWorkerError {
+    /// The worker answered with an error, or could not be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The connection broke a moment ago and is not tried again yet.
+    #[error("the key worker is away ({last}); next try in {next_ms} ms")]
+    Away {
+        /// What was wrong last time.
+        last: String,
+        /// Milliseconds until it is tried again.
+        next_ms: u128,
+    },
+    /// Too many requests wait already.
+    #[error("{QUEUE} requests wait for the key worker already")]
+    Busy,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, KeyWorkerError>>;
+
+enum Job {
+    Status,
+    List(Answer<KeyList>),
+    Public(KeyUri, Answer<KeyInfo>),
+    Sign(SignRequest, Answer<Vec<u8>>),
+    Generate(GenerateRequest, Answer<KeyInfo>),
+}
+
+impl KeyWorker {
+    /// Starts the thread for the worker at `path`, which must run as `uid` or have got its socket from root.
+    pub(crate) fn start(path: PathBuf, uid: u32) -> std::io::Result<Self> {
+        let (queue, jobs) = mpsc::sync_channel(QUEUE);
+        let health = Arc::new(Mutex::new(Err("not connected yet".to_owned())));
+        let mut connection = Connection {
+            path,
+            uid,
+            client: None,
+            back_off: FIRST_BACK_OFF,
+            retry_at: Instant::now(),
+            last: String::new(),
+            health: Arc::clone(&health),
+        };
+        std::thread::Builder::new().name("key-worker".into()).spawn(move || {
+            while let Ok(job) = jobs.recv() {
+                connection.run(job);
+            }
+        })?;
+        Ok(Self { queue, health })
+    }
+
+    /// The keys of the token.
+    pub(crate) async fn list(&self) -> Result<KeyList, KeyWorkerError> {
+        self.ask(Job::List).await
+    }
+
+    /// The public half of a key.
+    pub(crate) async fn public(&self, uri: KeyUri) -> Result<KeyInfo, KeyWorkerError> {
+        self.ask(|answer| Job::Public(uri, answer)).await
+    }
+
+    /// A signature over `message`.
+    pub(crate) async fn sign(&self, uri: KeyUri, scheme: Scheme, message: Vec<u8>) -> Result<Vec<u8>, KeyWorkerError> {
+        self.ask(|answer| Job::Sign(SignRequest { uri, scheme, message }, answer)).await
+    }
+
+    /// A new key.
+    pub(crate) async fn generate(&self, request: GenerateRequest) -> Result<KeyInfo, KeyWorkerError> {
+        self.ask(|answer| Job::Generate(request, answer)).await
+    }
+
+    /// Asks how the worker is; the answer shows in [`KeyWorker::health`] when it comes.
+    pub(crate) fn probe(&self) {
+        let _ = self.queue.try_send(Job::Status);
+    }
+
+    /// What was last known of it: a remark, or what is wrong.
+    pub(crate) fn health(&self) -> Result<String, String> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, KeyWorkerError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(job(answer)).map_err(|_| KeyWorkerError::Busy)?;
+        answered.await.unwrap_or_else(|_| {
+            Err(KeyWorkerError::Client(ClientError::Transport { why: "the agent is stopping".into() }))
+        })
+    }
+}
+
+struct Connection {
+    path: PathBuf,
+    uid: u32,
+    client: Option<WorkerClient>,
+    back_off: Duration,
+    retry_at: Instant,
+    last: String,
+    /// The remark that status shows; locked for a copy only.
+    health: Arc<Mutex<Result<String, String>>>,
+}
+
+impl Connection {
+    fn run(&mut self, job: Job) {
+        match job {
+            Job::Status => {
+                if let Ok(status) = self.call(WorkerClient::status) {
+                    self.set_health(match status.token {
+                        TokenStatus::Present { label, serial, .. } => {
+                            Ok(format!("version {}, token {label:?} (serial {serial})", status.worker))
+                        }
+                        TokenStatus::Unavailable { error } => Err(error.to_string()),
+                    });
+                }
+            }
+            Job::List(answer) => drop(answer.send(self.call(WorkerClient::list))),
+            Job::Public(uri, answer) => drop(answer.send(self.call(|client| client.public(&uri)))),
+            Job::Sign(request, answer) => drop(answer.send(self.call(|client| client.sign(&request)))),
+            Job::Generate(request, answer) => drop(answer.send(self.call(|client| client.generate(&request)))),
+        }
+    }
+
+    fn call<T>(&mut self, call: impl Fn(&mut WorkerClient) -> Result<T, ClientError>) -> Result<T, KeyWorkerError> {
+        // A worker that was restarted while nothing was asked shows only now: one fresh try for a stale connection.
+        let had_connection = self.client.is_some();
+        match self.call_once(&call) {
+            Err(KeyWorkerError::Client(error)) if had_connection && self.client.is_none() && is_broken(&error) => {
+                self.retry_at = Instant::now();
+                self.call_once(&call)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn call_once<T>(
+        &mut self,
+        call: impl Fn(&mut WorkerClient) -> Result<T, ClientError>,
+    ) -> Result<T, KeyWorkerError> {
+        let now = Instant::now();
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None if now < self.retry_at => {
+                let next_ms = (self.retry_at - now).as_millis();
+                return Err(KeyWorkerError::Away { last: self.last.clone(), next_ms });
+            }
+            None => WorkerClient::connect(&self.path, &[self.uid], CALL_DEADLINE).map_err(|error| self.lost(error))?,
+        };
+        match call(&mut client) {
+            Ok(answer) => {
+                self.back_off = FIRST_BACK_OFF;
+                self.client = Some(client);
+                if self.health().is_err() {
+                    self.set_health(Ok("reachable".into()));
+                }
+                Ok(answer)
+            }
+            Err(ClientError::Worker(error)) => {
+                if client.is_usable() {
+                    self.client = Some(client);
+                }
+                if concerns_the_token(&error) {
+                    self.set_health(Err(error.to_string()));
+                }
+                Err(ClientError::Worker(error).into())
+            }
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    fn lost(&mut self, error: ClientError) -> KeyWorkerError {
+        self.last = error.to_string();
+        tracing::warn!(error = self.last, back_off_ms = self.back_off.as_millis(), "the key worker is away");
+        self.set_health(Err(self.last.clone()));
+        self.retry_at = Instant::now() + self.back_off;
+        self.back_off = (self.back_off * 2).min(LAST_BACK_OFF);
+        error.into()
+    }
+
+    fn health(&self) -> Result<String, String> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_health(&self, health: Result<String, String>) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+}
+
+const fn is_broken(error: &ClientError) -> bool {
+    matches!(error, ClientError::Transport { .. } | ClientError::Unusable)
+}
+
+/// Whether an answer says that no key can be used now, rather than that one request was wrong.
+const fn concerns_the_token(error: &KeyError) -> bool {
+    matches!(error, KeyError::TokenAbsent { .. } | KeyError::PinRefused { .. } | KeyError::ModuleFailed { .. })
+}
