@@ -115,10 +115,11 @@ impl Node {
     }
 
     /// Runs a worker that is expected to end by itself.
-    pub(crate) fn run_to_end(&self) -> Output {
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        wait_for_end(&mut child);
-        child.wait_with_output().unwrap()
+    pub(crate) fn run_to_end(&mut self) -> Output {
+        let child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Kept, so that one that does not end is killed with the node.
+        wait_for_end(self.worker.insert(child));
+        self.worker.take().unwrap().wait_with_output().unwrap()
     }
 
     pub(crate) fn start(&mut self) {

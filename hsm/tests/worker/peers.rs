@@ -20,7 +20,7 @@ fn another_uid_is_refused_even_if_it_reaches_the_socket() {
     set_mode(node.directory.path(), 0o755);
     set_mode(&node.socket(), 0o666);
     let peer = Command::new("python3")
-        .args(["-c", "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(4096)[4:].decode())"])
+        .args(["-c", "import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); print(s.recv(4096)[4:].decode())"])
         .arg(node.socket())
         .uid(4711)
         .output()

@@ -65,6 +65,20 @@ fn a_list_of_a_token_just_taken_out_is_not_an_empty_list() {
 }
 
 #[test]
+fn a_key_of_a_token_just_taken_out_is_not_a_missing_key() {
+    let node = Node::started();
+    let client = &mut node.client();
+    let key = generate(client, "k", KeyKind::P256).unwrap();
+    let unknown = "pkcs11:object=nowhere".parse().unwrap();
+    let missing = client.public(&unknown);
+    assert!(matches!(missing, Err(ClientError::Worker(KeyError::KeyNotFound { .. }))), "{missing:?}");
+    std::fs::rename(node.path("tokens"), node.path("drawer")).unwrap();
+    std::fs::create_dir(node.path("tokens")).unwrap();
+    let absent = client.public(&key.uri);
+    assert!(matches!(absent, Err(ClientError::Worker(KeyError::TokenAbsent { .. }))), "{absent:?}");
+}
+
+#[test]
 fn a_worker_without_token_starts_and_says_so() {
     let mut node = Node::new();
     std::fs::rename(node.path("tokens"), node.path("drawer")).unwrap();
@@ -132,7 +146,7 @@ fn a_pin_that_is_empty_or_readable_by_others_keeps_the_worker_from_starting() {
         (b"1234\n", 0o644, "chmod 0400"),
         (b"1234\n5678\n", 0o400, "more than one line"),
     ] {
-        let node = Node::new();
+        let mut node = Node::new();
         node.write_pin(content, mode);
         let ended = node.run_to_end();
         let told = String::from_utf8(ended.stderr).unwrap();
