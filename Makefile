@@ -31,9 +31,10 @@ ci: setup
 	$(MAKE) lint arrows deny
 	$(MAKE) test
 
+# What Assay costs, beside its peers; docs/performance.md says how to read it.
 bench: setup
 	cargo build --workspace --bins --release --locked
-	cargo bench --workspace --locked
+	cargo bench --package assay-integration --locked
 
 fmt:
 	cargo fmt --all
@@ -50,7 +51,7 @@ deny: $(CACHE)/cargo/bin/cargo-deny
 	$< --workspace --locked check --hide-inclusion-graph licenses bans sources
 
 $(CACHE)/cargo/bin/cargo-deny:
-	cargo install cargo-deny --locked --debug --quiet --root $(CACHE)/cargo
+	cargo install cargo-deny --version 0.20.2 --locked --debug --quiet --root $(CACHE)/cargo
 
 clean:
 	cargo clean

@@ -1,0 +1,200 @@
+//! `make bench`: what Assay costs, beside its peers in the same run. In: the programs built in release. Out: a table in
+//! Markdown, with what the design demands. Fails where something does not work, never because it is slow.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use assay_proto::assay::{
+    AdmitRequest, ChainSubject, Decision, Document, GateKind, ImageClaim, Name, NameSource, admit_request::Subject,
+    gate_client::GateClient,
+};
+use assay_testkit::{
+    AGENT_UID, CertificateAuthority, Containerd, Cosign, CosignKey, EnvelopeFormat, Host, ImageBuilder, KeyKind,
+    KeyUse, Notation, PolicyText, Program, PullBy, PushedImage, Registry, Snapshotter, Token, TokenKey, Version,
+    sha256,
+};
+use tonic::transport::Channel;
+
+const WARM: usize = 5_000;
+const COLD: usize = 20;
+const PAIRS: usize = 30;
+const PROCESSES: usize = 20;
+
+fn main() -> Result<()> {
+    let bench = Bench::start()?;
+    println!("| Work | Must | Measured |\n|---|---|---|");
+    bench.memory()?;
+    bench.admit()?;
+    bench.verify()?;
+    bench.pull()
+}
+
+struct Bench {
+    host: Host,
+    cosign: Cosign,
+    key: CosignKey,
+}
+
+impl Bench {
+    fn start() -> Result<Self> {
+        let registry = Registry::start()?;
+        let cosign = Cosign::new()?;
+        let key = cosign.generate_key("ci")?;
+        let policy = PolicyText::enforcing().key("ci", &key.public_pem()?).rule(
+            "production",
+            &[&format!("{}/prod/**", registry.host())],
+            1,
+            &["ci"],
+        );
+        let token = Token::create("assay")?;
+        token.generate("log", TokenKey::P256)?;
+        token.generate("ci", TokenKey::P256)?;
+        let uses = [KeyUse { label: "ci", purpose: "image", peers: &[0] }];
+        let host = Host::reserve(Version::V2, registry)?.with_token(token, &uses)?.up(&policy)?;
+        Ok(Self { host, cosign, key })
+    }
+
+    fn signed(&self, builder: ImageBuilder, tag: &str) -> Result<PushedImage> {
+        let image = builder.push(&self.host.repository("prod/app"), tag)?;
+        self.cosign.sign(&self.key, &image.by_digest())?;
+        Ok(image)
+    }
+
+    /// Resident memory of each program before anything was asked of it.
+    fn memory(&self) -> Result<()> {
+        let must = [(Program::Agent, 15), (Program::Fetcher, 12), (Program::Snapshotter, 12), (Program::KeyWorker, 6)];
+        for (program, limit) in must {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.host.node.pid(program)?))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS is there")?;
+            let note = if program == Program::KeyWorker { " (with SoftHSM's module)" } else { "" };
+            println!("| memory at rest: {}{note} | {limit} MiB | {} |", program.name(), line.trim());
+        }
+        Ok(())
+    }
+
+    /// `Gate.Admit` as the unpack gate asks it, from call to answer.
+    fn admit(&self) -> Result<()> {
+        let images: Vec<_> = (0..COLD)
+            .map(|number| self.signed(ImageBuilder::busybox(&format!("cold-{number}"))?, &format!("cold-{number}")))
+            .collect::<Result<_>>()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let channel = assay_proto::connect(&self.host.node.socket("gate"), &[0, AGENT_UID]).await?;
+            let mut gate = GateClient::new(channel);
+            let mut cold = Vec::new();
+            for image in &images {
+                cold.push(admit_once(&mut gate, question(image)?).await?);
+            }
+            println!("| cold `Gate.Admit`, evidence fetched | | {} |", spread(&mut cold));
+            let asked = question(images.first().context("there are images")?)?;
+            let mut warm = Vec::new();
+            for _ in 0..WARM {
+                warm.push(admit_once(&mut gate, asked.clone()).await?);
+            }
+            println!("| warm `Gate.Admit`, client to client | 150 us p50 | {} |", spread(&mut warm));
+            Ok(())
+        })
+    }
+
+    /// One keyed signature, whole processes, interleaved.
+    fn verify(&self) -> Result<()> {
+        let image = self.signed(ImageBuilder::busybox("verify")?, "verify")?;
+        let root = CertificateAuthority::root("Acme Root")?;
+        let notation = Notation::new()?;
+        notation.add_key("release", &root.code_signing("Release Managers", KeyKind::P256)?)?;
+        notation.trust(root.root_pem(), &["*"])?;
+        let other = ImageBuilder::busybox("notation")?.push(&self.host.repository("prod/app"), "notation")?;
+        notation.sign("release", EnvelopeFormat::Jws, &other.by_digest())?;
+
+        let key = self.key.public.to_string_lossy().into_owned();
+        let (mut ours, mut cosigns, mut notations, mut agents) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..PROCESSES {
+            ours.push(self.host.node.assay(&["verify", &image.by_digest(), "--key", &key])?.success()?.took);
+            agents.push(self.host.node.assay(&["verify", &image.by_digest()])?.success()?.took);
+            cosigns.push(self.cosign.verify(&self.key.public, &image.by_digest())?.success()?.took);
+            notations.push(notation.verify(&other.by_digest())?.success()?.took);
+        }
+        println!("| `cosign verify --key` | | {} |", spread(&mut cosigns));
+        println!("| `notation verify` | | {} |", spread(&mut notations));
+        println!("| `assay verify` through the agent | | {} |", spread(&mut agents));
+        println!("| `assay verify --key` | 1/4 of notation's | {} |", spread(&mut ours));
+        Ok(())
+    }
+
+    /// A signed image of 20 layers, through Assay and through stock overlayfs, in turns.
+    fn pull(&self) -> Result<()> {
+        let image = self.signed(ImageBuilder::busybox("deep")?.layers(18, 200_000), "deep")?;
+        let stock = Containerd::start(Version::V2, Snapshotter::Stock)?;
+        let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for pair in 0..PAIRS {
+            let order: [&Containerd; 2] =
+                if pair % 2 == 0 { [&self.host.containerd, &stock] } else { [&stock, &self.host.containerd] };
+            let mut took = [Duration::ZERO; 2];
+            for (containerd, took) in order.iter().zip(&mut took) {
+                *took = containerd.pull(&image.by_tag(), PullBy::Default)?.success()?.took;
+                containerd.remove_image(&image.by_tag())?;
+            }
+            let [first, second] = took;
+            let (assay, overlayfs) = if pair % 2 == 0 { (first, second) } else { (second, first) };
+            ours.push(assay);
+            theirs.push(overlayfs);
+            ratios.push(assay.as_secs_f64() / overlayfs.as_secs_f64());
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!("| pull of 20 layers, stock overlayfs | | {} |", spread(&mut theirs));
+        println!("| pull of 20 layers, Assay | | {} |", spread(&mut ours));
+        // The 21st of 30 ordered ratios is the upper 95 % bound of their median (binomial order statistic).
+        let (median, bound) = (ratios.get(PAIRS / 2), ratios.get(PAIRS * 7 / 10 - 1));
+        let (median, bound) = (median.context("there are pairs")?, bound.context("there are pairs")?);
+        println!("| paired ratio | upper 95 % bound 1.05 | median {median:.3}, bound {bound:.3} |");
+        Ok(())
+    }
+}
+
+async fn admit_once(gate: &mut GateClient<Channel>, question: AdmitRequest) -> Result<Duration> {
+    let started = Instant::now();
+    let answer = gate.admit(question).await?.into_inner();
+    let took = started.elapsed();
+    ensure!(answer.decision() == Decision::Allow, "not admitted: {answer:?}");
+    Ok(took)
+}
+
+/// What the unpack gate sends for the top chain of an image.
+fn question(image: &PushedImage) -> Result<AdmitRequest> {
+    let manifest = image.manifest();
+    let stored = image.repository.manifest(&manifest.digest)?.context("the image is there")?;
+    let mut chain = String::new();
+    for diff_id in &manifest.diff_ids {
+        // OCI image specification, "Layer ChainID".
+        chain = if chain.is_empty() { diff_id.clone() } else { sha256(format!("{chain} {diff_id}").as_bytes()) };
+    }
+    let name = Name { reference: image.by_tag(), source: NameSource::ImageRecord.into() };
+    let claim = ImageClaim {
+        manifest: manifest.digest.clone(),
+        config: sha256(&manifest.config),
+        indexes: Vec::new(),
+        names: vec![name],
+    };
+    let config = "application/vnd.oci.image.config.v1+json".to_owned();
+    Ok(AdmitRequest {
+        gate: GateKind::Unpack.into(),
+        namespace: "default".to_owned(),
+        platform: format!("linux/{}", manifest.architecture),
+        subject: Some(Subject::Chain(ChainSubject { chain, images: vec![claim] })),
+        documents: vec![
+            Document { media_type: stored.media_type, content: stored.bytes },
+            Document { media_type: config, content: manifest.config.clone() },
+        ],
+    })
+}
+
+/// Median, 99th percentile and number of measurements.
+fn spread(times: &mut [Duration]) -> String {
+    times.sort();
+    let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
+    match (at(50), at(99)) {
+        (Some(median), Some(worst)) => format!("p50 {median:.0?}, p99 {worst:.0?}, n {}", times.len()),
+        _ => "nothing measured".to_owned(),
+    }
+}
