@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_verify::{Fact, Signer, SignerName};
+use assay_verify::{Signer, SignerName};
 
 use crate::policy::{Authority, Identity, Threshold};
 
@@ -16,9 +16,9 @@ pub(crate) struct Count<'p> {
 }
 
 impl Threshold {
-    /// Counts the signers among `facts`, which are about the right document already.
-    pub(crate) fn count<'p>(&'p self, facts: &[&Fact]) -> Count<'p> {
-        let mut keys: Vec<&str> = facts.iter().map(|fact| key_of(fact.signer())).collect();
+    /// Counts those of `signers` that are the threshold's. They are taken from facts about the right document.
+    pub(crate) fn count<'p>(&'p self, signers: &[&Signer]) -> Count<'p> {
+        let mut keys: Vec<&str> = signers.iter().map(|signer| key_of(signer)).collect();
         keys.sort_unstable();
         keys.dedup();
         // For each signer the keys by which it signed. A signer may match several, a key several signers (two names of one
@@ -27,9 +27,9 @@ impl Threshold {
             .of
             .iter()
             .map(|authority| {
-                let signed = facts.iter().filter(|fact| authority.matches(fact.signer()));
+                let signed = signers.iter().filter(|signer| authority.matches(signer));
                 let mut choices: Vec<usize> =
-                    signed.filter_map(|fact| keys.binary_search(&key_of(fact.signer())).ok()).collect();
+                    signed.filter_map(|signer| keys.binary_search(&key_of(signer)).ok()).collect();
                 choices.sort_unstable();
                 choices.dedup();
                 choices
@@ -39,10 +39,10 @@ impl Threshold {
         for signer in 0..choices.len() {
             pairs.place(signer, &choices, &mut vec![false; keys.len()]);
         }
-        let mut signers: Vec<usize> = pairs.signer_of_key.into_values().collect();
-        signers.sort_unstable();
+        let mut placed: Vec<usize> = pairs.signer_of_key.into_values().collect();
+        placed.sort_unstable();
         let counted: Vec<&SignerName> =
-            signers.into_iter().filter_map(|signer| self.of.get(signer)).map(|authority| &authority.name).collect();
+            placed.into_iter().filter_map(|signer| self.of.get(signer)).map(|authority| &authority.name).collect();
         let is_satisfied = counted.len() >= self.signatures.get();
         Count { counted, is_satisfied }
     }
@@ -94,5 +94,99 @@ impl Pairs {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    fn key(name: &str, spki: &str) -> Signer {
+        Signer::Key { name: name.parse().unwrap(), spki_sha256: spki.to_owned() }
+    }
+
+    fn certificate(name: &str, spki: &str) -> Signer {
+        let attributes = [("C", "DE"), ("ST", "Berlin"), ("O", "Acme"), ("CN", name)];
+        Signer::Certificate {
+            store: "acme".parse().unwrap(),
+            subject: format!("C=DE,ST=Berlin,O=Acme,CN={name}"),
+            attributes: attributes.map(|(kind, value)| (kind.to_owned(), value.to_owned())).to_vec(),
+            spki_sha256: spki.to_owned(),
+        }
+    }
+
+    fn by_key(name: &str, spki: &str) -> Authority {
+        Authority { name: name.parse().unwrap(), identity: Identity::Key { spki_sha256: spki.to_owned() } }
+    }
+
+    fn by_subject(name: &str, subject: &str) -> Authority {
+        let identity = Identity::Certificate { store: "acme".parse().unwrap(), subject: subject.parse().unwrap() };
+        Authority { name: name.parse().unwrap(), identity }
+    }
+
+    fn counted(signatures: usize, of: &[Authority], signers: &[Signer]) -> (Vec<String>, bool) {
+        let threshold = Threshold { signatures: NonZeroUsize::new(signatures).unwrap(), of: of.to_vec() };
+        let count = threshold.count(&signers.iter().collect::<Vec<_>>());
+        (count.counted.iter().map(|name| name.to_string()).collect(), count.is_satisfied)
+    }
+
+    #[test]
+    fn two_signers_are_two_and_one_of_them_is_not_enough() {
+        let of = [by_key("a", "1"), by_key("b", "2")];
+        assert_eq!(counted(2, &of, &[key("a", "1"), key("b", "2")]), (vec!["a".into(), "b".into()], true));
+        assert_eq!(counted(2, &of, &[key("a", "1"), key("x", "3")]), (vec!["a".into()], false));
+        assert_eq!(counted(1, &of, &[]), (vec![], false));
+    }
+
+    #[test]
+    fn one_key_counts_once_however_often_it_signed_and_whatever_it_is_called() {
+        let of = [by_key("a", "1"), by_key("alias", "1"), by_key("b", "2")];
+        assert!(!counted(2, &of, &[key("a", "1"), key("a", "1")]).1);
+        assert!(!counted(2, &of, &[key("a", "1"), key("alias", "1")]).1);
+        assert!(counted(2, &of, &[key("alias", "1"), key("b", "2")]).1);
+    }
+
+    #[test]
+    fn one_key_in_two_certificates_or_in_a_certificate_and_bare_counts_once() {
+        let of = [
+            by_subject("ann", "C=DE, ST=Berlin, O=Acme, CN=Ann"),
+            by_subject("bob", "C=DE, ST=Berlin, O=Acme, CN=Bob"),
+            by_key("ci", "1"),
+        ];
+        assert!(!counted(2, &of, &[certificate("Ann", "1"), certificate("Bob", "1")]).1);
+        assert!(!counted(2, &of, &[certificate("Ann", "1"), key("ci", "1")]).1);
+        assert!(counted(2, &of, &[certificate("Ann", "1"), certificate("Bob", "2")]).1);
+        assert!(counted(3, &of, &[certificate("Ann", "3"), certificate("Bob", "2"), key("ci", "1")]).1);
+    }
+
+    #[test]
+    fn one_signer_with_two_certificates_counts_once() {
+        let of = [by_subject("acme", "C=DE, ST=Berlin, O=Acme"), by_key("ci", "9")];
+        assert!(!counted(2, &of, &[certificate("Ann", "1"), certificate("Bob", "2")]).1);
+        assert!(counted(2, &of, &[certificate("Ann", "1"), key("ci", "9")]).1);
+    }
+
+    #[test]
+    fn a_signer_who_matches_two_names_leaves_the_narrower_name_to_the_other() {
+        let of = [by_subject("acme", "C=DE, ST=Berlin, O=Acme"), by_subject("ann", "C=DE, ST=Berlin, O=Acme, CN=Ann")];
+        // Ann matches both names and comes first for `acme`; Bob matches only `acme`.
+        assert!(counted(2, &of, &[certificate("Ann", "1"), certificate("Bob", "2")]).1);
+        assert!(!counted(2, &of, &[certificate("Cid", "1"), certificate("Bob", "2")]).1);
+    }
+
+    #[test]
+    fn a_certificate_of_another_store_or_subject_is_nobody() {
+        let of = [by_subject("ann", "C=DE, ST=Berlin, O=Acme, CN=Ann")];
+        let mut foreign = certificate("Ann", "1");
+        assert!(counted(1, &of, std::slice::from_ref(&foreign)).1);
+        if let Signer::Certificate { store, .. } = &mut foreign {
+            *store = "other".parse().unwrap();
+        }
+        assert!(!counted(1, &of, &[foreign]).1);
+        assert!(!counted(1, &of, &[certificate("ann", "1")]).1);
+        assert!(!counted(1, &of, &[key("ann", "1")]).1);
     }
 }

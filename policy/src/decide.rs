@@ -163,6 +163,3 @@ impl Settled {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

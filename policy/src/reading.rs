@@ -1,7 +1,7 @@
 //! One way to read an image's name: the rule that it leads to, and whether the image satisfies that rule.
 
 use assay_admission::{CandidateName, DenyCode, Digest, ImageRef, Mode, Reason, UnixTime};
-use assay_verify::{BoundImage, Fact, Findings};
+use assay_verify::{BoundImage, Fact, Findings, Signer};
 
 use crate::{
     case::Collection,
@@ -96,8 +96,9 @@ impl<'a> Reading<'a> {
         }
         let facts: Vec<&Fact> =
             findings.facts.iter().filter(|fact| self.objection(rule, image, fact).is_none()).collect();
+        let signers: Vec<&Signer> = facts.iter().map(|fact| fact.signer()).collect();
         // An empty list satisfies nothing; the compiler makes no such rule, and this does not rely on it.
-        if !thresholds.is_empty() && thresholds.iter().all(|threshold| threshold.count(&facts).is_satisfied) {
+        if !thresholds.is_empty() && thresholds.iter().all(|threshold| threshold.count(&signers).is_satisfied) {
             let counted = facts.iter().filter(|fact| thresholds.iter().any(|threshold| threshold.names(fact.signer())));
             return self.with(Worth::Satisfied { holds_until: counted.filter_map(|fact| fact.holds_until()).min() });
         }
@@ -108,7 +109,7 @@ impl<'a> Reading<'a> {
             }
             Collection::Failed(reasons) => reasons.clone(),
         };
-        let detail = self.shortfall(rule, thresholds, &facts, image, findings);
+        let detail = self.shortfall(rule, thresholds, &signers, image, findings);
         if !(findings.facts.is_empty() && findings.rejections.is_empty()) {
             reasons.push(Reason::new(DenyCode::NotSatisfied, detail));
         } else if reasons.is_empty() {
@@ -168,13 +169,13 @@ impl<'a> Reading<'a> {
         &self,
         rule: &Rule,
         thresholds: &[Threshold],
-        facts: &[&Fact],
+        signers: &[&Signer],
         image: &BoundImage,
         findings: &Findings,
     ) -> String {
         let mut text = self.place();
         for threshold in thresholds {
-            let count = threshold.count(facts);
+            let count = threshold.count(signers);
             if !count.is_satisfied {
                 let of: Vec<&str> = threshold.of.iter().map(|authority| authority.name.as_str()).collect();
                 let counted: Vec<&str> = count.counted.iter().map(|name| name.as_str()).collect();

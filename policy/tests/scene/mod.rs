@@ -1,0 +1,187 @@
+//! Real images and real signatures, made in memory: documents that bind, cosign signatures by Ed25519 keys, Notary Project
+//! JWS by certificates. What a policy sees of them comes from the verifier alone, as everywhere.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod signatures;
+
+use std::collections::BTreeMap;
+
+use assay_admission::{
+    CandidateName, Descriptor, Digest, Document, Documents, Gate, ImageClaim, MediaType, NameSource, Outcome, Reason,
+    UnixTime,
+};
+use assay_policy::{Case, CaseImage, Collection, Decision, ImageState, Material, Policy, PolicyDocument};
+use assay_verify::{Artifact, BoundImage, Budget, Evidence, Findings, bind, verify};
+use serde_json::json;
+
+pub use signatures::{Authority, Key};
+
+/// The time at which every case is judged: 2026-11-22T10:00:00Z.
+pub const NOW: UnixTime = UnixTime::from_seconds(1_795_341_600);
+
+/// An image of one layer in an index.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub manifest: Descriptor,
+    pub index: Descriptor,
+    pub config: Digest,
+    pub chain: Digest,
+    claim: ImageClaim,
+    documents: Documents,
+}
+
+impl Image {
+    /// An image whose config differs by `config` and whose layers differ by `layers`.
+    pub fn new(config: &str, layers: &str) -> Self {
+        Self::with_foreign_blobs(config, layers, layers)
+    }
+
+    /// An image that names the layers `blobs` under the config of the layers `layers`.
+    pub fn with_foreign_blobs(config: &str, layers: &str, blobs: &str) -> Self {
+        let diff_id = Digest::sha256(layers.as_bytes());
+        let config = document(
+            MediaType::OCI_CONFIG,
+            &json!({
+                "os": "linux", "architecture": "amd64", "author": config,
+                "rootfs": { "type": "layers", "diff_ids": [diff_id.to_string()] },
+            }),
+        );
+        let manifest = document(
+            MediaType::OCI_MANIFEST,
+            &json!({
+                "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": descriptor(&config),
+                "layers": [{
+                    "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                    "digest": Digest::sha256(format!("{blobs} packed").as_bytes()).to_string(), "size": 100,
+                }],
+            }),
+        );
+        let mut entry = descriptor(&manifest);
+        entry["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+        let index = document(
+            MediaType::OCI_INDEX,
+            &json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [entry] }),
+        );
+        let claim = ImageClaim {
+            manifest: *manifest.digest(),
+            config: *config.digest(),
+            indexes: vec![*index.digest()],
+            names: Vec::new(),
+        };
+        Self {
+            manifest: manifest.descriptor(),
+            index: index.descriptor(),
+            config: *config.digest(),
+            chain: diff_id,
+            claim,
+            documents: [config, manifest, index].map(|document| (*document.digest(), document)).into(),
+        }
+    }
+
+    pub fn bound(&self) -> BoundImage {
+        bind(&self.claim, &self.documents, &"linux/amd64".parse().unwrap()).unwrap()
+    }
+}
+
+pub fn document(media_type: &str, value: &serde_json::Value) -> Document {
+    Document::new(MediaType::new(media_type).unwrap(), serde_json::to_vec(value).unwrap()).unwrap()
+}
+
+pub fn descriptor(document: &Document) -> serde_json::Value {
+    let Descriptor { media_type, digest, size } = document.descriptor();
+    json!({ "mediaType": media_type.as_str(), "digest": digest.to_string(), "size": size })
+}
+
+/// A name that was asked for.
+pub fn requested(text: &str) -> CandidateName {
+    CandidateName { reference: text.parse().unwrap(), source: NameSource::Requested }
+}
+
+/// A repository that a label of containerd's names.
+pub fn labelled(text: &str) -> CandidateName {
+    CandidateName { reference: text.parse().unwrap(), source: NameSource::DistributionSource }
+}
+
+/// The policy, with the keys `ci.pem`, `releases.pem`, `audit.pem` and the certificates `acme.pem` beside it.
+pub fn policy(text: &str) -> Policy {
+    match PolicyDocument::parse("policy.toml", text).and_then(|document| document.compile(&material())) {
+        Ok(policy) => policy,
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+pub fn material() -> Material {
+    let mut files: BTreeMap<String, Vec<u8>> = ["ci", "releases", "audit"]
+        .into_iter()
+        .map(|name| (format!("{name}.pem"), Key::named(name).public_pem().into_bytes()))
+        .collect();
+    files.insert("acme.pem".to_owned(), Authority::acme().root_pem().into_bytes());
+    Material { files, token_keys: BTreeMap::new() }
+}
+
+/// An image as a case has it: its names, its signatures, and whether all of them were seen.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub image: Image,
+    pub names: Vec<CandidateName>,
+    pub artifacts: Vec<Artifact>,
+    pub collection: Collection,
+    pub unbound: Option<Reason>,
+}
+
+impl Given {
+    pub fn new(image: &Image, names: &[CandidateName], artifacts: &[Artifact]) -> Self {
+        Self {
+            image: image.clone(),
+            names: names.to_vec(),
+            artifacts: artifacts.to_vec(),
+            collection: Collection::Complete,
+            unbound: None,
+        }
+    }
+
+    fn findings(&self, policy: &Policy) -> Findings {
+        match Evidence::new(self.artifacts.clone()) {
+            Ok(evidence) => verify(&self.image.bound(), &evidence, policy.trust(), NOW, &mut Budget::default()),
+            Err(limit) => Findings { limit: Some(limit), ..Findings::default() },
+        }
+    }
+}
+
+/// Verifies and decides.
+pub fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: &[Given]) -> Decision {
+    let prepared: Vec<(BoundImage, Findings)> =
+        given.iter().map(|given| (given.image.bound(), given.findings(policy))).collect();
+    let images = given
+        .iter()
+        .zip(&prepared)
+        .map(|(given, (image, findings))| CaseImage {
+            manifest: given.image.manifest.digest,
+            config: given.image.config,
+            names: given.names.clone(),
+            state: match &given.unbound {
+                Some(reason) => ImageState::Unbound(reason.clone()),
+                None => ImageState::Bound { image, findings, collection: &given.collection },
+            },
+        })
+        .collect();
+    policy.decide(&Case { gate, chain, images })
+}
+
+/// Decides at the unpack gate about the chain of the first image.
+pub fn unpack(policy: &Policy, given: &[Given]) -> Decision {
+    decide(policy, Gate::Unpack, given.first().map(|given| given.image.chain), given)
+}
+
+/// The codes of a denial, or of what would have been one, in order: `deny NO_RULE`, `allow`, `allow (NO_RULE)`.
+pub fn told(decision: &Decision) -> String {
+    let codes = |reasons: &mut dyn Iterator<Item = &Reason>| -> String {
+        reasons.map(|reason| reason.code.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    match decision.outcome() {
+        Outcome::Allow { would_deny } if would_deny.is_empty() => "allow".to_owned(),
+        Outcome::Allow { would_deny } => format!("allow ({})", codes(&mut would_deny.iter())),
+        Outcome::Deny { first, others } => format!("deny {}", codes(&mut std::iter::once(first).chain(others))),
+    }
+}
