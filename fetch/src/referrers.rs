@@ -1,0 +1,266 @@
+//! Finds the manifests that refer to an image: the referrers API with its pages, else the fallback tag. A list is not
+//! filtered by artifact type alone: tools write types there that say nothing (cosign's fallback index has the empty type).
+
+use std::collections::HashSet;
+
+use assay_admission::{Descriptor, Digest, MediaType};
+use hyper::header;
+
+use crate::{
+    caps,
+    document::{Entry, Parsed, parse},
+    error::{Error, Forbidden, Limit, Malformation},
+    hosts::Endpoint,
+    registry::{Remote, media_type},
+    transport::Ask,
+};
+
+/// Where a document was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FoundBy {
+    /// The image's own name or digest.
+    Name,
+    /// `GET /v2/<name>/referrers/<digest>`.
+    ReferrersApi,
+    /// The tag `sha256-<hex>`.
+    ReferrersTag,
+    /// cosign's tag `sha256-<hex>.sig`.
+    CosignTag,
+}
+
+/// A manifest that a list gives as referring to an image, and that may be a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referrer {
+    /// The manifest, as the list describes it.
+    pub descriptor: Descriptor,
+    /// Where the list was.
+    pub found_by: FoundBy,
+    /// What its artifact type says.
+    pub likelihood: Likelihood,
+}
+
+/// What an artifact type says about a referrer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Likelihood {
+    /// The type of a known signature format.
+    Signature,
+    /// No type, or one that says nothing: the manifest itself has to be read.
+    Unknown,
+}
+
+/// The referrers of one digest that may be signatures, likely ones first, and what went wrong on the way.
+#[derive(Debug, Default)]
+pub struct Referrers {
+    /// Without duplicates.
+    pub found: Vec<Referrer>,
+    /// Whatever could not be read.
+    pub problems: Vec<Error>,
+}
+
+/// Whether a server has the referrers API.
+enum Api {
+    Present,
+    Absent,
+}
+
+/// Artifact type of Notary Project signatures.
+pub(crate) const NOTARY_SIGNATURE: &str = "application/vnd.cncf.notary.signature";
+/// Prefix of all Sigstore bundle types.
+pub(crate) const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// Whether an artifact type is that of a signature. `None`: it is something else for sure, and is not fetched.
+fn likelihood(artifact_type: Option<&str>) -> Option<Likelihood> {
+    match artifact_type {
+        Some(text) if is_signature_type(text) => Some(Likelihood::Signature),
+        None | Some("" | EMPTY | MediaType::OCI_CONFIG) => Some(Likelihood::Unknown),
+        Some(_) => None,
+    }
+}
+
+/// Whether an artifact or config type is that of a signature manifest.
+pub(crate) fn is_signature_type(text: &str) -> bool {
+    matches!(text, NOTARY_SIGNATURE | COSIGN_SIGNATURE) || text.starts_with(SIGSTORE_BUNDLE)
+}
+
+/// Whether a layer of this type is a signature.
+pub(crate) fn is_signature_layer(media_type: &MediaType) -> bool {
+    matches!(
+        media_type.as_str(),
+        "application/jose+json" | "application/cose" | "application/vnd.dev.cosign.simplesigning.v1+json"
+    ) || media_type.as_str().starts_with(SIGSTORE_BUNDLE)
+}
+
+/// The tag under which registries without the API keep a subject's referrers (distribution-spec, "Referrers Tag Schema"):
+/// at most 32 characters of the algorithm and 64 of the value.
+pub(crate) fn fallback_tag(subject: &Digest) -> String {
+    format!("{}-{}", subject.algorithm(), subject.hex().chars().take(64).collect::<String>())
+}
+
+impl Remote {
+    /// The manifests that refer to `subject` and may be signatures: from the first server that lists any.
+    pub async fn referrers(&self, subject: &Digest) -> Referrers {
+        let mut result = Referrers::default();
+        if !self.endpoints().iter().any(|endpoint| endpoint.resolve) {
+            result.problems.push(self.no_server("resolve"));
+        }
+        for endpoint in self.endpoints().iter().filter(|endpoint| endpoint.resolve) {
+            let mut entries = Vec::new();
+            let (outcome, found_by) = match self.pages(endpoint, subject, &mut entries).await {
+                Ok(Api::Absent) => (self.fallback(endpoint, subject, &mut entries).await, FoundBy::ReferrersTag),
+                Ok(Api::Present) => (Ok(()), FoundBy::ReferrersApi),
+                Err(error) => (Err(error), FoundBy::ReferrersApi),
+            };
+            let ends = outcome.as_ref().is_err_and(Error::ends_collection);
+            result.problems.extend(outcome.err());
+            sort_out(subject, entries, found_by, &mut result);
+            if ends || !result.found.is_empty() {
+                break;
+            }
+        }
+        result
+    }
+
+    /// Reads the pages of the referrers API into `entries`.
+    async fn pages(&self, endpoint: &Endpoint, subject: &Digest, entries: &mut Vec<Entry>) -> Result<Api, Error> {
+        let what = self.name(&subject.to_string());
+        let mut url = self.url(endpoint, &format!("referrers/{subject}"));
+        let mut seen = HashSet::new();
+        for _ in 0..caps::MAX_REFERRER_PAGES {
+            if !seen.insert(url.clone()) {
+                return Err(Limit::PageCycle(*subject).into());
+            }
+            let mut ask = Ask::get(url.clone(), caps::MAX_DOCUMENT_BYTES);
+            ask.headers.insert(header::ACCEPT, header::HeaderValue::from_static(MediaType::OCI_INDEX));
+            let first = seen.len() == 1;
+            let answer = match self.succeed(endpoint, ask, &what).await {
+                // What servers say that do not know the path, or the method on it.
+                Err(Error::NotFound { .. } | Error::Status { status: 400 | 405 | 406 | 501, .. }) if first => {
+                    return Ok(Api::Absent);
+                }
+                answer => answer?,
+            };
+            let media_type = media_type(&answer).filter(|found| found.as_str() == MediaType::OCI_INDEX);
+            let Some(media_type) = media_type else {
+                // A page for people, with status 200, is what some front ends have for every path they do not know.
+                if first {
+                    return Ok(Api::Absent);
+                }
+                return Err(Error::malformed(what, Malformation::Header("Content-Type")));
+            };
+            match parse(&what, &media_type, &answer.body)? {
+                Parsed::Index(page) => entries.extend(page.into_iter().filter(may_be_signature)),
+                Parsed::Manifest(_) => {
+                    return Err(Error::malformed(what, Malformation::Rule("referrers are an index")));
+                }
+            }
+            let links = answer.headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok());
+            let Some(next) = links.flat_map(next_link).next() else { return Ok(Api::Present) };
+            let next = answer.url.join(&next).map_err(|_| Error::malformed(&what, Malformation::Header("Link")))?;
+            if next.origin() != url.origin() {
+                let (from, to) = (url.to_string(), next.to_string());
+                return Err(Forbidden::OtherOrigin { from, to }.into());
+            }
+            url = next;
+        }
+        Err(Limit::Pages(*subject).into())
+    }
+
+    /// Reads the index under the fallback tag into `entries`; no such tag is an empty list.
+    async fn fallback(&self, endpoint: &Endpoint, subject: &Digest, entries: &mut Vec<Entry>) -> Result<(), Error> {
+        let tag = fallback_tag(subject);
+        let document = match self.manifest_at(endpoint, &tag, None).await {
+            Err(Error::NotFound { .. }) => return Ok(()),
+            document => document?,
+        };
+        match parse(&self.name(&tag), document.media_type(), document.bytes())? {
+            Parsed::Index(list) => entries.extend(list.into_iter().filter(may_be_signature)),
+            Parsed::Manifest(_) => {
+                return Err(Error::malformed(self.name(&tag), Malformation::Rule("referrers are an index")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn may_be_signature(entry: &Entry) -> bool {
+    likelihood(entry.artifact_type.as_deref()).is_some()
+}
+
+/// Likely signatures first, so that what says nothing of itself cannot push them out of the cap.
+fn sort_out(subject: &Digest, entries: Vec<Entry>, found_by: FoundBy, result: &mut Referrers) {
+    let mut known = HashSet::new();
+    for entry in entries {
+        let Some(likelihood) = likelihood(entry.artifact_type.as_deref()) else { continue };
+        match entry.descriptor {
+            Some(descriptor) if known.insert(descriptor.digest) => {
+                result.found.push(Referrer { descriptor, found_by, likelihood });
+            }
+            Some(_) => {}
+            None if result.problems.len() < caps::MAX_PROBLEMS => result.problems.push(Error::malformed(
+                format!("a referrer of {subject}"),
+                Malformation::Rule("its descriptor has no valid digest or type"),
+            )),
+            None => {}
+        }
+    }
+    result.found.sort_by_key(|referrer| referrer.likelihood);
+}
+
+/// The targets with `rel="next"` in a `Link` header (RFC 8288 §3).
+fn next_link(value: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = value;
+    while let Some((_, behind)) = rest.split_once('<') {
+        let Some((target, behind)) = behind.split_once('>') else { break };
+        let parameters = behind.split('<').next().unwrap_or_default();
+        let is_next = parameters.split([';', ',']).any(|parameter| {
+            parameter.trim().split_once('=').is_some_and(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("rel") && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+            })
+        });
+        if is_next {
+            found.push(target.to_owned());
+        }
+        rest = behind;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_the_link_whose_relation_is_next() {
+        assert_eq!(next_link("</v2/a?n=2>; rel=\"next\""), ["/v2/a?n=2"]);
+        assert_eq!(next_link("</a>; rel=prev, </b>; title=\"x\"; REL=Next"), ["/b"]);
+        for none in ["", "</a>", "</a; rel=next", "</a>; rel=\"prev\"", "rel=next"] {
+            assert_eq!(next_link(none), Vec::<String>::new(), "{none}");
+        }
+    }
+
+    #[test]
+    fn only_types_that_are_surely_something_else_are_passed_over() {
+        for text in [
+            NOTARY_SIGNATURE,
+            "application/vnd.dev.sigstore.bundle.v0.3+json",
+            COSIGN_SIGNATURE,
+            "application/vnd.dev.sigstore.bundle+json;version=0.2",
+        ] {
+            assert_eq!(likelihood(Some(text)), Some(Likelihood::Signature), "{text}");
+        }
+        for text in [None, Some(""), Some(EMPTY), Some(MediaType::OCI_CONFIG)] {
+            assert_eq!(likelihood(text), Some(Likelihood::Unknown), "{text:?}");
+        }
+        assert_eq!(likelihood(Some("application/spdx+json")), None);
+    }
+
+    #[test]
+    fn a_fallback_tag_is_never_longer_than_a_tag() {
+        assert_eq!(fallback_tag(&Digest::sha256(b"")).len(), 71);
+        let long: Result<Digest, _> = format!("sha512:{}", "a".repeat(128)).parse();
+        assert_eq!(long.map(|digest| fallback_tag(&digest)), Ok(format!("sha512-{}", "a".repeat(64))));
+    }
+}
