@@ -53,9 +53,9 @@ pub enum BindError {
         /// Of what it says so.
         about: &'static str,
         /// What it says.
-        said: String,
+        said: Box<str>,
         /// What there is.
-        found: String,
+        found: Box<str>,
     },
     /// The index does not list the manifest itself. An index inside an index is not followed.
     #[error("index {index} does not list manifest {manifest} itself, and nested indexes are not followed")]
@@ -63,7 +63,7 @@ pub enum BindError {
         /// The index.
         index: Digest,
         /// The manifest.
-        manifest: Digest,
+        manifest: Box<Digest>,
     },
     /// The index lists the manifest more than once.
     #[error("index {index} lists manifest {manifest} more than once")]
@@ -71,7 +71,7 @@ pub enum BindError {
         /// The index.
         index: Digest,
         /// The manifest.
-        manifest: Digest,
+        manifest: Box<Digest>,
     },
     /// The image has no manifest for the platform.
     #[error("index {index} has no manifest for {platform}")]
@@ -79,7 +79,7 @@ pub enum BindError {
         /// The index.
         index: Digest,
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// The image has several manifests for the platform.
     #[error("index {index} has more than one manifest for {platform}")]
@@ -87,7 +87,7 @@ pub enum BindError {
         /// The index.
         index: Digest,
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
     },
     /// What the platform leads to is no image manifest.
     #[error("index {index} leads {platform} to {media_type}; nested indexes are not followed")]
@@ -95,7 +95,7 @@ pub enum BindError {
         /// The index.
         index: Digest,
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// The entry's media type.
         media_type: MediaType,
     },
@@ -248,8 +248,8 @@ fn bind_config(claim: &ImageClaim, manifest: &Manifest, documents: &Documents) -
     let mismatch = |about, said: &dyn ToString, found: &dyn ToString| BindError::Mismatch {
         digest: claim.manifest,
         about,
-        said: said.to_string(),
-        found: found.to_string(),
+        said: said.to_string().into(),
+        found: found.to_string().into(),
     };
     let said = &manifest.config;
     // containerd stores a converted manifest, with another digest, where the config has any other type.
@@ -278,11 +278,16 @@ fn bind_index(index: &Digest, manifest: &Descriptor, documents: &Documents) -> R
     let document = find(documents, index)?;
     let entries = oci::parse_index(document).map_err(|error| malformed(index, error))?;
     let mut listed = entries.iter().map(|entry| &entry.descriptor).filter(|entry| entry.digest == manifest.digest);
-    let entry = listed.next().ok_or(BindError::NotInIndex { index: *index, manifest: manifest.digest })?;
+    let entry = listed.next().ok_or(BindError::NotInIndex { index: *index, manifest: Box::new(manifest.digest) })?;
     if listed.next().is_some() {
-        return Err(BindError::ListedTwice { index: *index, manifest: manifest.digest });
+        return Err(BindError::ListedTwice { index: *index, manifest: Box::new(manifest.digest) });
     }
-    let mismatch = |about, said: String, found: String| BindError::Mismatch { digest: *index, about, said, found };
+    let mismatch = |about, said: String, found: String| BindError::Mismatch {
+        digest: *index,
+        about,
+        said: said.into(),
+        found: found.into(),
+    };
     if entry.size != manifest.size {
         return Err(mismatch("the manifest's size", entry.size.to_string(), manifest.size.to_string()));
     }

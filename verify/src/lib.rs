@@ -1,13 +1,21 @@
 //! Evidence to facts. Bytes that anyone may have made go in; what they prove, and why the rest proves nothing, comes out.
 //! Pure: no clock, files, network, environment or randomness. Time and bytes are arguments.
 
+mod artifact;
+mod bundle;
+mod der;
 mod evidence;
 mod facts;
+mod failure;
 mod image;
 mod json;
+mod keyed;
 mod limits;
 mod name;
+mod notation;
 mod oci;
+pub mod signing;
+mod simple_signing;
 mod trust;
 
 pub use evidence::{Artifact, Evidence, FoundBy};
@@ -26,6 +34,13 @@ use assay_admission::UnixTime;
 /// Every signature found ends either as a [`Fact`] or as a [`Rejection`]; the work is bounded by `budget`.
 #[must_use]
 pub fn verify(image: &BoundImage, evidence: &Evidence, trust: &Trust, at: UnixTime, budget: &mut Budget) -> Findings {
-    let _ = (image, evidence, trust, at, budget);
-    Findings::default()
+    let question = artifact::Question { image, trust, at };
+    let mut findings = Findings::default();
+    for artifact in evidence.artifacts() {
+        if let Err(limit) = artifact::verify(&question, artifact, budget, &mut findings) {
+            findings.limit = Some(limit);
+            break;
+        }
+    }
+    findings
 }

@@ -55,7 +55,7 @@ fn choose<'e>(index: &Digest, entries: &'e [Entry], wanted: &Platform) -> Result
         }
     }
     single(index, wanted, entries.iter().filter(|entry| entry.platform == EntryPlatform::Absent))?
-        .ok_or_else(|| BindError::NoPlatform { index: *index, platform: wanted.clone() })
+        .ok_or_else(|| BindError::NoPlatform { index: *index, platform: Box::new(wanted.clone()) })
 }
 
 fn single<'e>(
@@ -65,11 +65,11 @@ fn single<'e>(
 ) -> Result<Option<&'e Descriptor>, BindError> {
     let Some(Entry { descriptor, .. }) = entries.next() else { return Ok(None) };
     if entries.next().is_some() {
-        return Err(BindError::SeveralForPlatform { index: *index, platform: wanted.clone() });
+        return Err(BindError::SeveralForPlatform { index: *index, platform: Box::new(wanted.clone()) });
     }
     if !descriptor.media_type.is_manifest() {
         let media_type = descriptor.media_type.clone();
-        return Err(BindError::Nested { index: *index, platform: wanted.clone(), media_type });
+        return Err(BindError::Nested { index: *index, platform: Box::new(wanted.clone()), media_type });
     }
     Ok(Some(descriptor))
 }

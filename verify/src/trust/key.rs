@@ -6,11 +6,14 @@ use assay_admission::Digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use x509_parser::{pem::Pem, prelude::FromDer, x509::SubjectPublicKeyInfo};
 
+use crate::der::{integer, tlv};
+
 /// A public key for verifying signatures. Equal keys have equal encodings, so a key counts once however it was written.
 #[derive(Clone)]
 pub struct PublicKey {
     kind: PublicKeyKind,
     spki: Vec<u8>,
+    spki_sha256: Digest,
     /// Parsed for the one algorithm that cosign's formats allow for this kind.
     parsed: ParsedPublicKey,
 }
@@ -89,7 +92,7 @@ impl PublicKey {
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         let kind = kind_of(der)?;
         let parsed = ParsedPublicKey::new(cosign_algorithm(kind), der).map_err(|_| KeyError::Value)?;
-        Ok(Self { kind, spki: der.to_owned(), parsed })
+        Ok(Self { kind, spki: der.to_owned(), spki_sha256: Digest::sha256(der), parsed })
     }
 
     /// What kind of key it is.
@@ -107,7 +110,12 @@ impl PublicKey {
     /// SHA-256 of the SubjectPublicKeyInfo in lower-case hex.
     #[must_use]
     pub fn spki_sha256(&self) -> String {
-        Digest::sha256(&self.spki).hex()
+        self.spki_sha256.hex()
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo: what a bundle's hint names.
+    pub(crate) fn spki_hash(&self) -> &[u8] {
+        self.spki_sha256.value()
     }
 
     /// Whether this key made `signature` over `message` in the way that cosign's formats use a key of this kind.
@@ -189,28 +197,6 @@ fn rsa_kind(der: &[u8], spki: &SubjectPublicKeyInfo<'_>) -> Result<PublicKeyKind
         Ok(bits @ 2048..=8192) => Ok(PublicKeyKind::Rsa { bits }),
         _ => Err(KeyError::RsaSize { bits }),
     }
-}
-
-/// The minimal contents of a positive INTEGER.
-fn integer(value: &[u8]) -> Vec<u8> {
-    let digits = value.iter().copied().skip_while(|byte| *byte == 0);
-    let mut contents: Vec<u8> = digits.collect();
-    if contents.first().is_none_or(|byte| *byte >= 0x80) {
-        contents.insert(0, 0);
-    }
-    contents
-}
-
-/// Tag, minimal length, contents. Enough for contents below 64 KiB; longer ones never equal what they are compared with.
-fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
-    let [.., high, low] = contents.len().to_be_bytes();
-    let mut out = match contents.len() {
-        0..=0x7f => vec![tag, low],
-        0x80..=0xff => vec![tag, 0x81, low],
-        _ => vec![tag, 0x82, high, low],
-    };
-    out.extend_from_slice(contents);
-    out
 }
 
 impl PartialEq for PublicKey {

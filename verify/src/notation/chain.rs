@@ -1,0 +1,213 @@
+//! Certificate chains by the Notary Project's profile (signature-specification.md, "Certificate Requirements") and RFC 5280: full,
+//! ordered, leaf first, root included, every certificate valid now. Whether the chain is trusted is not judged here.
+
+use assay_admission::UnixTime;
+use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{ExtendedKeyUsage, KeyUsage, ParsedExtension},
+    signature_algorithm::SignatureAlgorithm,
+    x509::{AlgorithmIdentifier, X509Version},
+};
+
+use crate::{
+    facts::RejectionReason,
+    failure::{Failure, malformed},
+    limits::{Budget, LimitReached, MAX_CHAIN},
+    trust::{Certificate, PublicKey, PublicKeyKind},
+};
+
+/// The leaf's key, if the chain keeps every rule at the time `at`.
+pub(crate) fn verify(chain: &[Certificate], at: UnixTime, budget: &mut Budget) -> Result<PublicKey, Failure> {
+    if chain.len() > MAX_CHAIN {
+        return Err(RejectionReason::from(LimitReached { what: "certificates in a chain", limit: MAX_CHAIN }).into());
+    }
+    let parsed: Vec<X509Certificate<'_>> = chain.iter().map(Certificate::parsed).collect();
+    let mut leaf_key = None;
+    for (depth, certificate) in parsed.iter().enumerate() {
+        let problem = |problem: String| RejectionReason::Certificate {
+            subject: chain.get(depth).map(Certificate::subject).unwrap_or_default(),
+            problem,
+        };
+        check_time(chain.get(depth), at)?;
+        check_profile(certificate, depth).map_err(problem)?;
+        // The last one is its own issuer: a chain without a root is refused.
+        let issuer = parsed.get(depth + 1).unwrap_or(certificate);
+        let is_last = depth + 1 == parsed.len();
+        let is_self_issued = certificate.issuer().as_raw() == certificate.subject().as_raw();
+        if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+            let missing = if is_last { "the root is missing" } else { "the next certificate is not its issuer" };
+            return Err(problem(missing.to_owned()).into());
+        }
+        if is_self_issued && !is_last {
+            return Err(problem("it is self-issued and not the last of the chain".to_owned()).into());
+        }
+        let key = key_of(certificate).map_err(problem)?;
+        let issuer_key = key_of(issuer).map_err(problem)?;
+        budget.spend_key_operation().map_err(Failure::Exhausted)?;
+        check_signature(certificate, &issuer_key).map_err(problem)?;
+        leaf_key.get_or_insert(key);
+    }
+    leaf_key.ok_or_else(|| malformed("certificate chain", "is empty").into())
+}
+
+fn check_time(certificate: Option<&Certificate>, at: UnixTime) -> Result<(), RejectionReason> {
+    match certificate {
+        Some(certificate) if at < certificate.not_before() || at > certificate.not_after() => {
+            Err(RejectionReason::CertificateTime {
+                subject: certificate.subject(),
+                not_before: certificate.not_before(),
+                not_after: certificate.not_after(),
+                at,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Version and extensions. `depth` is 0 for the leaf; a CA at depth n has n - 1 CAs below it.
+fn check_profile(certificate: &X509Certificate<'_>, depth: usize) -> Result<(), String> {
+    if certificate.version() != X509Version::V3 {
+        return Err("it is not X.509 version 3".to_owned());
+    }
+    let (mut is_ca, mut has_key_usage) = (false, false);
+    let mut seen = Vec::new();
+    for extension in certificate.extensions() {
+        let oid = extension.oid.to_id_string();
+        if seen.contains(&extension.oid) {
+            return Err(format!("its extension {oid} stands twice"));
+        }
+        seen.push(extension.oid.clone());
+        match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(constraints) => {
+                is_ca = constraints.ca;
+                if constraints.ca && !extension.critical {
+                    return Err("its basicConstraints is not critical".to_owned());
+                }
+                if let (Some(most), Some(below)) = (constraints.path_len_constraint, depth.checked_sub(1))
+                    && usize::try_from(most).is_ok_and(|most| below > most)
+                {
+                    return Err(format!("its path length {most} is exceeded by {below} CAs below it"));
+                }
+            }
+            ParsedExtension::KeyUsage(usage) => {
+                has_key_usage = true;
+                if !extension.critical {
+                    return Err("its keyUsage is not critical".to_owned());
+                }
+                check_key_usage(usage, depth)?;
+            }
+            ParsedExtension::ExtendedKeyUsage(usage) => check_extended_key_usage(usage, depth)?,
+            // The reference implementation ignores them; what would restrict and is not evaluated is refused here.
+            ParsedExtension::NameConstraints(_) => return Err("it has name constraints".to_owned()),
+            ParsedExtension::ParseError { .. } => return Err(format!("its extension {oid} cannot be read")),
+            _ if extension.critical => return Err(format!("its critical extension {oid} is unknown")),
+            _ => {}
+        }
+    }
+    match (depth, is_ca) {
+        (0, true) => Err("it is a CA, and the leaf must not be one".to_owned()),
+        (1.., false) => Err("it is no CA".to_owned()),
+        _ if !has_key_usage => Err("it has no keyUsage".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// A leaf signs, and at most commits to content; a CA signs certificates.
+fn check_key_usage(usage: &KeyUsage, depth: usize) -> Result<(), String> {
+    const DIGITAL_SIGNATURE: u16 = 1;
+    const CONTENT_COMMITMENT: u16 = 1 << 1;
+    let wrong = if depth == 0 {
+        !usage.digital_signature() || usage.flags & !(DIGITAL_SIGNATURE | CONTENT_COMMITMENT) != 0
+    } else {
+        !usage.key_cert_sign()
+    };
+    match (wrong, depth) {
+        (false, _) => Ok(()),
+        (true, 0) => Err(format!("its keyUsage must be digitalSignature alone, and it is {usage}")),
+        (true, _) => Err(format!("its keyUsage must have keyCertSign, and it is {usage}")),
+    }
+}
+
+/// A leaf that has extended key usages has codeSigning among them, and none that belongs to another trade. CAs are not restricted.
+fn check_extended_key_usage(usage: &ExtendedKeyUsage<'_>, depth: usize) -> Result<(), String> {
+    let forbidden = usage.any
+        || usage.server_auth
+        || usage.client_auth
+        || usage.email_protection
+        || usage.time_stamping
+        || usage.ocsp_signing;
+    if depth == 0 && (forbidden || !usage.code_signing) {
+        return Err(
+            "its extendedKeyUsage must be codeSigning, without any of TLS, mail, time-stamping or OCSP".to_owned()
+        );
+    }
+    Ok(())
+}
+
+fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, String> {
+    let key = PublicKey::from_spki_der(certificate.public_key().raw).map_err(|error| error.to_string())?;
+    match key.kind() {
+        PublicKeyKind::Ed25519 => Err("its Ed25519 key is not one that the Notary Project uses".to_owned()),
+        PublicKeyKind::P256 | PublicKeyKind::P384 | PublicKeyKind::P521 | PublicKeyKind::Rsa { .. } => Ok(key),
+    }
+}
+
+fn check_signature(certificate: &X509Certificate<'_>, issuer: &PublicKey) -> Result<(), String> {
+    // RFC 5280 §4.1.1.2: the algorithm outside must be the signed one inside.
+    if certificate.signature_algorithm != certificate.tbs_certificate.signature {
+        return Err("it names two signature algorithms".to_owned());
+    }
+    let oid = certificate.signature_algorithm.algorithm.to_id_string();
+    let algorithm = signature_algorithm(&certificate.signature_algorithm, issuer.kind())
+        .ok_or_else(|| format!("its signature algorithm {oid} is not accepted with an {} issuer", issuer.kind()))?;
+    if certificate.signature_value.unused_bits != 0 {
+        return Err("its signature has unused bits".to_owned());
+    }
+    UnparsedPublicKey::new(algorithm, issuer.spki())
+        .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
+        .map_err(|_| "its issuer did not sign it".to_owned())
+}
+
+/// SHA-2 alone: SHA-1 is refused with everything else that is not listed.
+fn signature_algorithm(
+    identifier: &AlgorithmIdentifier<'_>,
+    issuer: PublicKeyKind,
+) -> Option<&'static dyn VerificationAlgorithm> {
+    use PublicKeyKind::{P256, P384, P521, Rsa};
+    match (identifier.algorithm.to_id_string().as_str(), issuer) {
+        ("1.2.840.113549.1.1.11", Rsa { .. }) => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        ("1.2.840.113549.1.1.12", Rsa { .. }) => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+        ("1.2.840.113549.1.1.13", Rsa { .. }) => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+        ("1.2.840.113549.1.1.10", Rsa { .. }) => pss(identifier),
+        ("1.2.840.10045.4.3.2", P256) => Some(&signature::ECDSA_P256_SHA256_ASN1),
+        ("1.2.840.10045.4.3.3", P256) => Some(&signature::ECDSA_P256_SHA384_ASN1),
+        ("1.2.840.10045.4.3.4", P256) => Some(&signature::ECDSA_P256_SHA512_ASN1),
+        ("1.2.840.10045.4.3.2", P384) => Some(&signature::ECDSA_P384_SHA256_ASN1),
+        ("1.2.840.10045.4.3.3", P384) => Some(&signature::ECDSA_P384_SHA384_ASN1),
+        ("1.2.840.10045.4.3.4", P384) => Some(&signature::ECDSA_P384_SHA512_ASN1),
+        ("1.2.840.10045.4.3.2", P521) => Some(&signature::ECDSA_P521_SHA256_ASN1),
+        ("1.2.840.10045.4.3.3", P521) => Some(&signature::ECDSA_P521_SHA384_ASN1),
+        ("1.2.840.10045.4.3.4", P521) => Some(&signature::ECDSA_P521_SHA512_ASN1),
+        _ => None,
+    }
+}
+
+/// RSASSA-PSS with one hash for message and mask and a salt of its length (RFC 4055 §3.1).
+fn pss(identifier: &AlgorithmIdentifier<'_>) -> Option<&'static dyn VerificationAlgorithm> {
+    let Ok(SignatureAlgorithm::RSASSA_PSS(parameters)) = SignatureAlgorithm::try_from(identifier) else { return None };
+    let hash = parameters.hash_algorithm_oid().to_id_string();
+    let mask = parameters.mask_gen_algorithm().ok()?;
+    if mask.mgf.to_id_string() != "1.2.840.113549.1.1.8" || mask.hash.to_id_string() != hash {
+        return None;
+    }
+    match (hash.as_str(), parameters.salt_length()) {
+        ("2.16.840.1.101.3.4.2.1", 32) => Some(&signature::RSA_PSS_2048_8192_SHA256),
+        ("2.16.840.1.101.3.4.2.2", 48) => Some(&signature::RSA_PSS_2048_8192_SHA384),
+        ("2.16.840.1.101.3.4.2.3", 64) => Some(&signature::RSA_PSS_2048_8192_SHA512),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
