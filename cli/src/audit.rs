@@ -1,5 +1,10 @@
-//! `assay audit`: what the node decided and did with its keys, read back from its log, and the log's signed head.
+//! `assay audit`: what the node decided and did with its keys, read back from its log; the log's signed head; and the
+//! check, without an agent, that nobody changed the log.
 
+mod line;
+mod verify;
+
+use assay_audit::Record;
 use assay_proto::assay as wire;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -14,6 +19,7 @@ use crate::{
 pub(crate) enum AuditVerb {
     /// Show the newest records, oldest first
     Show(ShowArgs),
+    Verify(verify::VerifyArgs),
     /// Make the agent sign the log's head, and print it: keep it where this node cannot reach it
     Head,
 }
@@ -31,32 +37,39 @@ const PAGE: u32 = 256;
 pub(crate) async fn run(context: &Context, verb: AuditVerb) -> Result<Exit, Failure> {
     match verb {
         AuditVerb::Show(arguments) => show(context, &arguments).await,
+        AuditVerb::Verify(arguments) => verify::run(context, &arguments),
         AuditVerb::Head => head(context).await,
     }
 }
 
 async fn show(context: &Context, arguments: &ShowArgs) -> Result<Exit, Failure> {
     let agent = Agent::admin(context).await?;
-    let mut size = read(&agent, 0, 1).await?.size;
-    let first = size.saturating_sub(arguments.last);
-    let mut records = Vec::new();
-    let mut next = first;
+    let size = read(&agent, 0, 1).await?.size;
+    let mut next = size.saturating_sub(arguments.last);
+    let (mut lines, mut records) = (Vec::new(), Vec::new());
+    // Records that are added meanwhile are shown by the next call.
     while next < size {
-        let page = read(&agent, next, PAGE).await?;
-        let Ok(1..) = u64::try_from(page.records.len()) else { break };
-        for record in &page.records {
-            records.push((next, parsed(record)));
+        let page = read(&agent, next, PAGE.min(u32::try_from(size - next).unwrap_or(PAGE))).await?;
+        if page.records.is_empty() {
+            break;
+        }
+        for entry in &page.records {
+            lines.push(match Record::parse(entry) {
+                Ok(record) => line::of(next, &record),
+                Err(error) => format!("{next:>6}  {error}"),
+            });
+            records.push(json!({ "index": next, "record": raw(entry) }));
             next += 1;
         }
-        // Records that are added meanwhile are shown by the next call.
-        size = size.min(page.size);
     }
-    let lines: Vec<String> = records.iter().map(|(index, record)| line(*index, record)).collect();
     let text = if lines.is_empty() { "the log is empty".to_owned() } else { lines.join("\n") };
-    let json: Vec<Value> =
-        records.into_iter().map(|(index, record)| json!({ "index": index, "record": record })).collect();
-    context.console.print(&text, &json!({ "size": size, "records": json }))?;
+    context.console.print(&text, &json!({ "size": size, "records": records }))?;
     Ok(Exit::Success)
+}
+
+/// A record as it is hashed. One that is no JSON is shown as text: `audit verify` says what that means.
+fn raw(entry: &[u8]) -> Value {
+    serde_json::from_slice(entry).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(entry)))
 }
 
 async fn read(agent: &Agent, start: u64, count: u32) -> Result<wire::AuditReadResponse, Failure> {
@@ -66,15 +79,7 @@ async fn read(agent: &Agent, start: u64, count: u32) -> Result<wire::AuditReadRe
 async fn head(context: &Context) -> Result<Exit, Failure> {
     let agent = Agent::admin(context).await?;
     let note = agent.ask(agent.audit().head(agent.request(wire::AuditHeadRequest {}))).await?.checkpoint;
-    context.console.print(note.trim_end_matches('\n'), &json!({ "checkpoint": note }))?;
+    // As it is: the note's own line break is part of what tools read.
+    context.console.print(note.strip_suffix('\n').unwrap_or(&note), &json!({ "checkpoint": note }))?;
     Ok(Exit::Success)
-}
-
-/// A record that is no JSON is shown as it is: the log's own check says what that means.
-fn parsed(record: &[u8]) -> Value {
-    serde_json::from_slice(record).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(record)))
-}
-
-fn line(index: u64, record: &Value) -> String {
-    format!("{index:>6}  {record}")
 }

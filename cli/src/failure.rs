@@ -36,12 +36,10 @@ pub(crate) enum Exit {
     /// No agent.
     AgentUnreachable,
     /// The log was changed or cut.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the verb comes next"))]
     LogDamaged,
     /// No signature.
     NoSignature,
     /// No such image.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the verb comes next"))]
     NoImage,
     /// Signatures that do not suffice.
     NotSatisfied,
@@ -81,12 +79,20 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What a person can do. May be empty.
     pub(crate) remedy: String,
+    /// Single faults for scripts, each with its place. Empty if the message says it all.
+    pub(crate) problems: Vec<Value>,
 }
 
 impl Failure {
     /// A failure with exit code 1.
     pub(crate) fn new(code: &'static str, message: impl fmt::Display, remedy: impl fmt::Display) -> Self {
-        Self { exit: Exit::Failed, code, message: message.to_string(), remedy: remedy.to_string() }
+        Self {
+            exit: Exit::Failed,
+            code,
+            message: message.to_string(),
+            remedy: remedy.to_string(),
+            problems: Vec::new(),
+        }
     }
 
     /// The same failure with another exit code.
@@ -107,7 +113,11 @@ impl Failure {
 
     /// `{"error":{…}}`
     pub(crate) fn json(&self) -> Value {
-        json!({ "error": { "code": self.code, "message": self.message, "remedy": self.remedy } })
+        let mut error = json!({ "code": self.code, "message": self.message, "remedy": self.remedy });
+        if let Some(object) = error.as_object_mut().filter(|_| !self.problems.is_empty()) {
+            object.insert("problems".to_owned(), self.problems.clone().into());
+        }
+        json!({ "error": error })
     }
 }
 

@@ -7,6 +7,10 @@ mod duration;
 mod failure;
 mod keys;
 mod node;
+mod policy;
+mod policy_file;
+mod registry;
+mod sign;
 mod verify;
 
 use std::{
@@ -48,7 +52,11 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
+    /// Policies: check one before it counts
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
     /// Keys in the token: list, generate, show the public half
     #[command(subcommand)]
     Keys(keys::KeysVerb),
@@ -111,7 +119,9 @@ fn start(cli: Cli, console: Console) -> Result<Exit, Failure> {
 
 async fn run(context: &Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
+        Verb::Sign(arguments) => sign::run(context, arguments).await,
         Verb::Verify(arguments) => verify::run(context, arguments).await,
+        Verb::Policy(verb) => policy::run(context, verb).await,
         Verb::Keys(verb) => keys::run(context, verb).await,
         Verb::Audit(verb) => audit::run(context, verb).await,
         Verb::Node(verb) => node::run(context, verb).await,

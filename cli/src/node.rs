@@ -6,6 +6,9 @@ use assay_proto::assay as wire;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+#[cfg(test)]
+pub(crate) use self::up::config::POLICY as FIRST_POLICY;
+
 use crate::{
     Context,
     agent::Agent,

@@ -2,7 +2,11 @@
 //! Prints why; the exit code says it to scripts.
 
 mod agent;
+mod offline;
+mod trusted;
 mod verdict;
+
+use std::path::PathBuf;
 
 use assay_admission::{ImageRef, Platform};
 use clap::Args;
@@ -10,11 +14,15 @@ use clap::Args;
 use crate::{
     Context,
     failure::{Exit, Failure},
+    policy_file::PolicyFile,
+    registry::RegistryArgs,
 };
+
+use self::{offline::Fetched, trusted::Trusted};
 
 /// Judge an image: is it signed as the policy wants, and if not, why not
 ///
-/// Asks this node's agent. With --policy or --key no agent is needed, and nothing is recorded.
+/// Asks this node's agent. With --policy, --key or --certificate-store no agent is asked, and nothing is recorded.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     /// The image: [HOST[:PORT]/]PATH[:TAG][@DIGEST]; without tag and digest, `latest`
@@ -22,12 +30,37 @@ pub(crate) struct VerifyArgs {
     /// For which platform to judge it [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// Decide by this policy, without an agent (its keys in a token are still read through one)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "certificate_store"])]
+    policy: Option<PathBuf>,
+    /// Trust just this public key: a PEM file, PEM text, or a pkcs11: URI
+    #[arg(long, value_name = "KEY", conflicts_with = "certificate_store")]
+    key: Option<String>,
+    /// Trust just the CAs in this PEM file, for Notary Project signatures by --subject
+    #[arg(long, value_name = "FILE", requires = "subject")]
+    certificate_store: Option<PathBuf>,
+    /// Who must have signed: "C=DE, ST=Berlin, O=Acme"; C, ST and O are needed
+    #[arg(long, value_name = "DN", requires = "certificate_store")]
+    subject: Option<String>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit, Failure> {
     let image = reference(&arguments.image)?;
     let platform = arguments.platform.clone().unwrap_or_else(Platform::host);
-    agent::run(context, image, platform).await
+    if let Some(path) = &arguments.policy {
+        let policy = PolicyFile::read(context, path).await?.compile()?;
+        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform).await?;
+        return offline::decide(context, &image, &fetched, &policy);
+    }
+    let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject) {
+        (Some(key), _, _) => Trusted::key(context, key).await?,
+        (None, Some(store), Some(subject)) => Trusted::certificates(store, subject)?,
+        (None, _, _) => return agent::run(context, image, platform).await,
+    };
+    let fetched = Fetched::collect(context, &arguments.registry, &image, &platform).await?;
+    trusted.judge(context, &image, &fetched)
 }
 
 /// Parses an image name; `latest` is meant where neither tag nor digest is given, as every tool does.
@@ -53,7 +86,15 @@ pub(crate) fn reference(text: &str) -> Result<ImageRef, Failure> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        verify: VerifyArgs,
+    }
 
     #[test]
     fn a_name_without_tag_means_latest_and_one_with_a_digest_does_not() {
@@ -63,5 +104,16 @@ mod tests {
         let text = format!("r.example/a@{digest}");
         assert_eq!(reference(&text).unwrap().to_string(), text);
         assert_eq!(reference("r.example/A").unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn policy_key_and_certificates_exclude_each_other() {
+        let parses = |more: &[&str]| Line::try_parse_from(["verify", "a"].iter().chain(more)).is_ok();
+        assert!(parses(&["--policy", "p"]) && parses(&["--key", "k"]));
+        assert!(parses(&["--certificate-store", "s", "--subject", "C=DE"]));
+        assert!(!parses(&["--policy", "p", "--key", "k"]));
+        assert!(!parses(&["--policy", "p", "--certificate-store", "s", "--subject", "C=DE"]));
+        assert!(!parses(&["--certificate-store", "s"]) && !parses(&["--subject", "C=DE"]));
+        assert!(!parses(&["--platform", "linux"]));
     }
 }

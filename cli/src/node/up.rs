@@ -2,7 +2,7 @@
 //! the root, starts each program under its own uid, keeps them running, and stops them all at the end. It judges nothing.
 
 mod child;
-mod config;
+pub(super) mod config;
 mod containerd;
 mod layout;
 mod supervise;

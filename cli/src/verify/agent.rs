@@ -9,7 +9,7 @@ use crate::{
     failure::{Exit, Failure},
 };
 
-use super::verdict;
+use super::verdict::{self, Shown};
 
 /// The containerd namespace that a question by name is asked for: the one that `ctr` uses.
 const NAMESPACE: &str = "default";
@@ -36,6 +36,7 @@ pub(super) async fn run(context: &Context, image: ImageRef, platform: Platform) 
             "use an assay of the agent's version",
         )
     })?;
-    context.console.print(&verdict::text(&image, &verdict), &verdict::json(&image, &verdict))?;
+    let shown = Shown::from(&verdict);
+    context.console.print(&verdict::text(&image, &shown), &verdict::json(&image, &shown))?;
     Ok(verdict::exit(verdict.outcome()))
 }

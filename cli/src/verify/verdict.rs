@@ -1,9 +1,44 @@
 //! A verdict as a person reads it, as JSON, and as an exit code.
 
-use assay_admission::{DenyCode, ImageRef, Outcome, Reason, Verdict};
+use assay_admission::{DenyCode, ImageRef, Mode, Outcome, Reason, RecordId, Verdict};
+use assay_policy::Decision;
 use serde_json::{Value, json};
 
 use crate::failure::Exit;
+
+/// What is shown of an answer, recorded or not.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    outcome: &'a Outcome,
+    mode: Mode,
+    rule: Option<&'a str>,
+    because: &'a [String],
+    record: Option<RecordId>,
+}
+
+impl<'a> From<&'a Verdict> for Shown<'a> {
+    fn from(verdict: &'a Verdict) -> Self {
+        Self {
+            outcome: verdict.outcome(),
+            mode: verdict.mode(),
+            rule: verdict.rule(),
+            because: verdict.because(),
+            record: verdict.record(),
+        }
+    }
+}
+
+impl<'a> From<&'a Decision> for Shown<'a> {
+    fn from(decision: &'a Decision) -> Self {
+        Self {
+            outcome: decision.outcome(),
+            mode: decision.mode(),
+            rule: decision.rule(),
+            because: decision.because(),
+            record: None,
+        }
+    }
+}
 
 /// The exit code: cosign's where cosign has one.
 pub(super) const fn exit(outcome: &Outcome) -> Exit {
@@ -30,13 +65,13 @@ pub(super) const fn exit(outcome: &Outcome) -> Exit {
 }
 
 /// A few lines: the verdict, the reasons with what to do, and a sentence for each signature.
-pub(super) fn text(image: &ImageRef, verdict: &Verdict) -> String {
+pub(super) fn text(image: &ImageRef, shown: &Shown<'_>) -> String {
     let mut lines = Vec::new();
-    let by = match verdict.rule() {
-        Some(rule) => format!("rule {rule:?}, mode {}", verdict.mode()),
-        None => format!("no rule, mode {}", verdict.mode()),
+    let by = match shown.rule {
+        Some(rule) => format!("rule {rule:?}, mode {}", shown.mode),
+        None => format!("no rule, mode {}", shown.mode),
     };
-    match verdict.outcome() {
+    match shown.outcome {
         Outcome::Allow { would_deny } => {
             lines.push(format!("admitted: {image}"));
             if !would_deny.is_empty() {
@@ -50,11 +85,11 @@ pub(super) fn text(image: &ImageRef, verdict: &Verdict) -> String {
         }
     }
     lines.push(format!("  decided by {by}"));
-    if !verdict.because().is_empty() {
+    if !shown.because.is_empty() {
         lines.push("  signatures:".to_owned());
-        lines.extend(verdict.because().iter().map(|sentence| format!("    - {}", sentence.replace('\n', "\n      "))));
+        lines.extend(shown.because.iter().map(|sentence| format!("    - {}", sentence.replace('\n', "\n      "))));
     }
-    if let Some(record) = verdict.record() {
+    if let Some(record) = shown.record {
         lines.push(format!("  record {record}"));
     }
     lines.join("\n")
@@ -69,24 +104,24 @@ fn push_reasons<'a>(lines: &mut Vec<String>, reasons: impl Iterator<Item = &'a R
 }
 
 /// The same as JSON.
-pub(super) fn json(image: &ImageRef, verdict: &Verdict) -> Value {
-    let (decision, reasons): (_, Vec<&Reason>) = match verdict.outcome() {
+pub(super) fn json(image: &ImageRef, shown: &Shown<'_>) -> Value {
+    let (decision, reasons): (_, Vec<&Reason>) = match shown.outcome {
         Outcome::Allow { would_deny } => ("allow", would_deny.iter().collect()),
         Outcome::Deny { first, others } => ("deny", std::iter::once(first).chain(others).collect()),
     };
     json!({
         "image": image.to_string(),
         "decision": decision,
-        "mode": verdict.mode().as_str(),
-        "rule": verdict.rule(),
+        "mode": shown.mode.as_str(),
+        "rule": shown.rule,
         "reasons": reasons.into_iter().map(reason_json).collect::<Vec<_>>(),
-        "because": verdict.because(),
-        "record": verdict.record().map(assay_admission::RecordId::index),
+        "because": shown.because,
+        "record": shown.record.map(RecordId::index),
     })
 }
 
 /// Code, sentence, what was seen and what to do.
-pub(super) fn reason_json(reason: &Reason) -> Value {
+fn reason_json(reason: &Reason) -> Value {
     json!({
         "code": reason.code.as_str(),
         "message": reason.code.sentence(),
@@ -99,8 +134,6 @@ pub(super) fn reason_json(reason: &Reason) -> Value {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
-    use assay_admission::{Mode, RecordId};
-
     use super::*;
 
     fn image() -> ImageRef {
@@ -129,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_denial_says_why_and_what_to_do() {
-        let text = text(&image(), &verdict(deny(DenyCode::NoSignature)));
+        let text = text(&image(), &Shown::from(&verdict(deny(DenyCode::NoSignature))));
         assert_eq!(
             text,
             "denied: r.example/a:1\n  NO_SIGNATURE: no signature was found for this image (seen)\n    what to do: sign it \
@@ -142,8 +175,10 @@ mod tests {
     fn an_admission_under_observe_says_what_enforcing_would_have_done() {
         let would_deny = vec![Reason::new(DenyCode::NoSignature, "")];
         let verdict = verdict(Outcome::Allow { would_deny });
-        assert!(text(&image(), &verdict).contains("an enforcing rule would have denied it:\n  NO_SIGNATURE"));
-        let json = json(&image(), &verdict);
+        assert!(
+            text(&image(), &Shown::from(&verdict)).contains("an enforcing rule would have denied it:\n  NO_SIGNATURE")
+        );
+        let json = json(&image(), &Shown::from(&verdict));
         assert_eq!((&json["decision"], &json["record"]), (&"allow".into(), &7.into()));
         assert_eq!(json["reasons"][0]["code"], "NO_SIGNATURE");
     }

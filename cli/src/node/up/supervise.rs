@@ -48,6 +48,8 @@ pub(super) struct Node {
     signals: Signals,
     stop: watch::Sender<bool>,
     keepers: JoinSet<()>,
+    /// Keep their sockets until the last program is gone: it may still want to say that it stops.
+    _notices: JoinSet<()>,
     pids: BTreeMap<&'static str, u32>,
     ready: BTreeSet<&'static str>,
 }
@@ -76,16 +78,26 @@ impl Node {
         let shared = Arc::new(Shared { layout, logs });
         let (sender, events) = mpsc::channel(64);
         let (stop, stopped) = watch::channel(false);
-        let mut keepers = JoinSet::new();
+        let (mut keepers, mut notices) = (JoinSet::new(), JoinSet::new());
         for program in &programs {
             let listeners = listeners(&shared.layout, program)?;
             let notify = shared.layout.run(&format!("{}.notify", program.folder()));
             let socket = bind_notify(&notify, program.uid())?;
-            keepers.spawn(listen_for_ready(program.name(), socket, sender.clone(), stopped.clone()));
+            notices.spawn(listen_for_ready(program.name(), socket, sender.clone()));
             let keeper = Keeper { program: program.clone(), shared: Arc::clone(&shared), listeners, notify };
             keepers.spawn(keeper.keep(sender.clone(), stopped.clone()));
         }
-        Ok(Self { shared, programs, events, signals, stop, keepers, pids: BTreeMap::new(), ready: BTreeSet::new() })
+        Ok(Self {
+            shared,
+            programs,
+            events,
+            signals,
+            stop,
+            keepers,
+            _notices: notices,
+            pids: BTreeMap::new(),
+            ready: BTreeSet::new(),
+        })
     }
 
     /// The pid of each program.
@@ -278,19 +290,11 @@ fn send(pid: u32, what: Signal) {
     }
 }
 
-async fn listen_for_ready(
-    name: &'static str,
-    socket: UnixDatagram,
-    events: mpsc::Sender<Event>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn listen_for_ready(name: &'static str, socket: UnixDatagram, events: mpsc::Sender<Event>) {
     let mut buffer = [0; 4096];
-    loop {
-        let received = tokio::select! {
-            received = socket.recv(&mut buffer) => received,
-            () = told_to_stop(&mut stopped) => return,
-        };
-        let message = received.ok().and_then(|length| buffer.get(..length)).unwrap_or_default();
+    // Ends with the node, or if the socket breaks.
+    while let Ok(length) = socket.recv(&mut buffer).await {
+        let message = buffer.get(..length).unwrap_or_default();
         if message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
             let _ = events.send(Event::Ready(name)).await;
         }

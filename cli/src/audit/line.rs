@@ -1,0 +1,119 @@
+//! One record of the log as one line for a person.
+
+use assay_admission::Reason;
+use assay_audit::{
+    DecisionRecord, KeyOperation, KeyUseOutcome, KeyUseRecord, PolicyOutcome, Record, RecordedOutcome, RecordedSubject,
+};
+
+/// `    12  2026-11-22T10:00:00Z  deny    unpack  …`
+pub(super) fn of(index: u64, record: &Record) -> String {
+    let text = match record {
+        Record::Decision(decision) => of_decision(decision),
+        Record::KeyUse(key_use) => of_key_use(key_use),
+        Record::Policy(policy) => {
+            let version = policy.version.map_or("a policy".to_owned(), |version| format!("policy version {version}"));
+            match &policy.outcome {
+                PolicyOutcome::Applied => format!("policy  {version} is in force from here on"),
+                PolicyOutcome::Refused(why) => format!("policy  {version} was refused: {}", first_line(why)),
+            }
+        }
+        Record::Start(start) => {
+            let repaired = match start.repaired_bytes {
+                0 => String::new(),
+                bytes => format!("; {bytes} bytes of an unfinished record were cut off"),
+            };
+            format!("start   assayd {}{repaired}", start.program_version)
+        }
+    };
+    format!("{index:>6}  {}  {text}", record.time())
+}
+
+fn of_decision(decision: &DecisionRecord) -> String {
+    let outcome = match decision.outcome {
+        RecordedOutcome::Allow => "allow",
+        RecordedOutcome::Deny => "deny",
+    };
+    let what = match (&decision.subject, decision.names.first()) {
+        (RecordedSubject::Name(name), _) => name.clone(),
+        (RecordedSubject::Chain(chain), Some(name)) => format!("{name} (chain {})", short(&chain.to_string())),
+        (RecordedSubject::Chain(chain), None) => format!("chain {chain}"),
+    };
+    let rule = decision.rule.as_deref().map_or("no rule".to_owned(), |rule| format!("rule {rule}"));
+    let mut text = format!("{outcome:<6}  {:<6}  {what}; {rule}, {}", decision.gate.as_str(), decision.mode);
+    if !decision.reasons.is_empty() {
+        text.push_str(&format!("; {}", codes(&decision.reasons)));
+    }
+    if !decision.would_deny.is_empty() {
+        text.push_str(&format!("; enforcing would deny: {}", codes(&decision.would_deny)));
+    }
+    decision.cached_from.iter().for_each(|first| text.push_str(&format!("; as in record {first}")));
+    text
+}
+
+fn of_key_use(record: &KeyUseRecord) -> String {
+    let operation = match record.operation {
+        KeyOperation::Sign => "signs",
+        KeyOperation::Generate => "is made",
+        KeyOperation::Checkpoint => "signs the log's head",
+    };
+    let mut text = format!("key     {} {operation}", record.key);
+    record.subject.iter().for_each(|subject| text.push_str(&format!(" {subject}")));
+    record.peer_uid.iter().for_each(|uid| text.push_str(&format!(" for uid {uid}")));
+    match &record.outcome {
+        KeyUseOutcome::Done => {}
+        KeyUseOutcome::Refused(why) => text.push_str(&format!("; refused: {}", first_line(why))),
+        KeyUseOutcome::Failed(why) => text.push_str(&format!("; failed: {}", first_line(why))),
+    }
+    text
+}
+
+/// Each code once, in order, the first with its detail.
+fn codes(reasons: &[Reason]) -> String {
+    let mut codes: Vec<&str> = Vec::new();
+    for reason in reasons {
+        if !codes.contains(&reason.code.as_str()) {
+            codes.push(reason.code.as_str());
+        }
+    }
+    let detail = reasons.first().map(|reason| first_line(&reason.detail)).filter(|detail| !detail.is_empty());
+    detail.map_or_else(|| codes.join(", "), |detail| format!("{} ({detail})", codes.join(", ")))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// Enough of a digest for a person to tell two apart.
+fn short(digest: &str) -> &str {
+    digest.get(..19).unwrap_or(digest)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn line(json: &str) -> String {
+        of(7, &Record::parse(json.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_denial_is_shown_with_gate_name_rule_and_code() {
+        let chain = format!("sha256:{}", "ab".repeat(32));
+        let text = line(&format!(
+            r#"{{"v":1,"kind":"decision","time":1795341600,"gate":"unpack","namespace":"default","subject":{{"chain":"{chain}"}},
+            "names":["r.example/a:1 (image-record)"],"images":[],"outcome":"deny","mode":"enforce","rule":"production",
+            "reasons":[],"policy_version":1,"policy_sha256":"","cached_from":5}}"#
+        ));
+        assert!(text.starts_with("     7  2026-11-22T10:00:00Z  deny    unpack  r.example/a:1"), "{text}");
+        assert!(text.ends_with("(chain sha256:abababababab); rule production, enforce; as in record 5"), "{text}");
+    }
+
+    #[test]
+    fn starts_and_policies_have_a_line() {
+        let start = r#"{"v":1,"kind":"start","time":0,"program_version":"0.1.0","log_size":3,"repaired_bytes":9}"#;
+        assert!(line(start).ends_with("start   assayd 0.1.0; 9 bytes of an unfinished record were cut off"));
+        let policy = r#"{"v":1,"kind":"policy","time":0,"version":4,"sha256":"","outcome":"applied"}"#;
+        assert!(line(policy).ends_with("policy  policy version 4 is in force from here on"));
+    }
+}

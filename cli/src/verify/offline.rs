@@ -1,0 +1,182 @@
+//! Judges an image without an agent: collects from the registry, verifies and decides here. Records nothing and asks no
+//! evidence store, so it says what a node with this policy would say, not what this node says.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use assay_admission::{
+    CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageRef, NameSource, Platform, Reason, UnixTime,
+};
+use assay_fetch::{CollectRequest, Collected, FoundBy, Problem, ProblemKind, Role};
+use assay_policy::{Case, CaseImage, Collection, ImageState, Policy};
+use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, Trust, bind, claim_of, verify};
+
+use crate::{
+    Context,
+    failure::{Exit, Failure},
+    registry::{self, RegistryArgs},
+};
+
+use super::verdict::{self, Shown};
+
+/// An image with everything that the registry has for it.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    name: CandidateName,
+    bound: BoundImage,
+    artifacts: Vec<Artifact>,
+    problems: Vec<Problem>,
+}
+
+impl Fetched {
+    /// Collects the image's documents and signatures, and binds the documents to each other.
+    ///
+    /// # Errors
+    /// Exit code 11 if there is no such image; others if the registry fails or the image is malformed.
+    pub(super) async fn collect(
+        context: &Context,
+        registry: &RegistryArgs,
+        image: &ImageRef,
+        platform: &Platform,
+    ) -> Result<Self, Failure> {
+        let progress = context.console.progress("collecting signatures");
+        let client = registry::client(context, registry, image.repository())?;
+        let request = CollectRequest {
+            image: image.clone(),
+            platform: Some(platform.clone()),
+            subjects: Vec::new(),
+            time: context.timeout,
+        };
+        let (collected, problems) = client.collect_all(&request).await;
+        drop(progress);
+        let mut documents = Documents::new();
+        let mut artifacts: Vec<Artifact> = Vec::new();
+        let mut top = None;
+        for item in collected {
+            sort(item, &mut top, &mut documents, &mut artifacts)?;
+        }
+        let Some(top) = image.digest().copied().or(top) else {
+            let Some(problem) = problems.first() else {
+                return Err(registry::of_kind(ProblemKind::NotFound, &format!("{image} was not found")));
+            };
+            return Err(registry::of_kind(problem.kind, &problem.detail));
+        };
+        let name = CandidateName { reference: image.clone(), source: NameSource::Requested };
+        let bound = claim_of(&top, &documents, platform, vec![name.clone()])
+            .and_then(|claim| bind(&claim, &documents, platform))
+            .map_err(|error| unbound(&error, &problems))?;
+        Ok(Self { name, bound, artifacts, problems })
+    }
+
+    /// What the signatures prove to someone who trusts `trust`.
+    pub(super) fn findings(&self, trust: &Trust) -> Findings {
+        match Evidence::new(self.artifacts.clone()) {
+            Ok(evidence) => verify(&self.bound, &evidence, trust, now(), &mut Budget::default()),
+            Err(limit) => Findings { limit: Some(limit), ..Findings::default() },
+        }
+    }
+
+    /// The image.
+    pub(super) const fn bound(&self) -> &BoundImage {
+        &self.bound
+    }
+
+    /// Whether nothing at all was found beside the image.
+    pub(super) fn is_unsigned(&self) -> bool {
+        self.artifacts.is_empty()
+    }
+
+    /// What could not be had.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+/// Decides by a policy file, and prints the verdict.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub(super) fn decide(context: &Context, image: &ImageRef, fetched: &Fetched, policy: &Policy) -> Result<Exit, Failure> {
+    let findings = fetched.findings(policy.trust());
+    let collection = match fetched.problems() {
+        [] => Collection::Complete,
+        problems => Collection::Failed(problems.iter().map(reason).collect()),
+    };
+    let decision = policy.decide(&Case {
+        gate: Gate::Ask,
+        chain: None,
+        images: vec![CaseImage {
+            manifest: fetched.bound.manifest().digest,
+            config: *fetched.bound.config(),
+            names: vec![fetched.name.clone()],
+            state: ImageState::Bound { image: &fetched.bound, findings: &findings, collection: &collection },
+        }],
+    });
+    let shown = Shown::from(&decision);
+    context.console.print(&verdict::text(image, &shown), &verdict::json(image, &shown))?;
+    Ok(verdict::exit(decision.outcome()))
+}
+
+fn sort(
+    item: Collected,
+    top: &mut Option<Digest>,
+    documents: &mut Documents,
+    artifacts: &mut Vec<Artifact>,
+) -> Result<(), Failure> {
+    let document = Document::new(item.media_type, item.content)
+        .map_err(|error| registry::of_kind(ProblemKind::Limit, &error.to_string()))?;
+    match item.role {
+        Role::Index | Role::Manifest | Role::Config => {
+            // The index comes first if there is one, else the manifest.
+            top.get_or_insert(*document.digest());
+            documents.insert(*document.digest(), document);
+        }
+        Role::SignatureManifest => {
+            let found_by = match item.found_by {
+                FoundBy::ReferrersApi => assay_verify::FoundBy::ReferrersApi,
+                FoundBy::ReferrersTag => assay_verify::FoundBy::ReferrersTag,
+                FoundBy::CosignTag => assay_verify::FoundBy::CosignTag,
+                FoundBy::Name => assay_verify::FoundBy::Given,
+            };
+            if let Some(subject) = item.subject {
+                artifacts.push(Artifact { subject, found_by, manifest: document, blobs: Vec::new() });
+            }
+        }
+        Role::SignatureBlob => {
+            let parent = item.parent;
+            for artifact in artifacts.iter_mut().filter(|artifact| parent.as_ref() == Some(artifact.manifest.digest()))
+            {
+                artifact.blobs.push(document.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A document that is missing is the registry's failure, if it reported one.
+fn unbound(error: &BindError, problems: &[Problem]) -> Failure {
+    match (error, problems.first()) {
+        (BindError::Missing { .. }, Some(problem)) => registry::of_kind(problem.kind, &problem.detail),
+        (BindError::NoPlatform { .. }, _) => {
+            Failure::new("NO_PLATFORM", error, "give --platform OS/ARCH for one that the image has")
+        }
+        _ => registry::of_kind(ProblemKind::Malformed, &error.to_string()),
+    }
+}
+
+fn reason(problem: &Problem) -> Reason {
+    let code = match problem.kind {
+        ProblemKind::NotFound | ProblemKind::Unreachable | ProblemKind::Forbidden | ProblemKind::Deadline => {
+            DenyCode::EvidenceUnavailable
+        }
+        ProblemKind::Auth => DenyCode::RegistryAuth,
+        ProblemKind::Limit => DenyCode::Limit,
+        ProblemKind::Malformed => DenyCode::Malformed,
+    };
+    Reason::new(code, problem.detail.clone())
+}
+
+/// The wall clock. A clock before 1970 reads as 1970.
+fn now() -> UnixTime {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    UnixTime::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+}

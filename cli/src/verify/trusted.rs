@@ -1,0 +1,193 @@
+//! `assay verify --key` and `--certificate-store`: what the signatures of an image prove to someone who trusts just that
+//! key or store, the way `cosign verify --key` does it. Without a policy no repository, threshold or mode is looked at.
+
+use std::{fs, path::Path};
+
+use assay_admission::ImageRef;
+use assay_verify::{
+    Certificate, CertificateStore, DistinguishedNamePattern, Fact, Findings, PublicKey, Signer, SignerName, Trust,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    failure::{Exit, Failure},
+    keys, registry,
+};
+
+use super::offline::Fetched;
+
+/// The name of the given key or store in sentences.
+const GIVEN: &str = "given";
+
+/// Whom to trust.
+#[derive(Debug)]
+pub(super) struct Trusted {
+    trust: Trust,
+    subject: Option<DistinguishedNamePattern>,
+}
+
+impl Trusted {
+    /// Trusts a key: a PEM file, PEM text, or a `pkcs11:` URI that the agent knows.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no key that counts.
+    pub(super) async fn key(context: &Context, key: &str) -> Result<Self, Failure> {
+        let failed = |error: assay_verify::KeyError| {
+            Failure::new(
+                "KEY",
+                format!("failed to read the public key: {error}"),
+                "give a PEM file that begins with -----BEGIN PUBLIC KEY-----",
+            )
+        };
+        let key = if key.starts_with("pkcs11:") {
+            let known = keys::public_key(context, key.to_owned()).await?;
+            PublicKey::from_spki_der(&known.spki).map_err(failed)?
+        } else if key.trim_start().starts_with("-----BEGIN") {
+            PublicKey::from_pem(key).map_err(failed)?
+        } else {
+            let path = Path::new(key);
+            let pem = fs::read_to_string(path).map_err(|error| Failure::io("read the public key", path, &error))?;
+            PublicKey::from_pem(&pem).map_err(failed)?
+        };
+        let mut trust = Trust::default();
+        trust.keys.insert(given(), key);
+        Ok(Self { trust, subject: None })
+    }
+
+    /// Trusts the certificates in a PEM file as anchors, for signers whose subject matches.
+    ///
+    /// # Errors
+    /// If the file or the distinguished name is not what it should be.
+    pub(super) fn certificates(path: &Path, subject: &str) -> Result<Self, Failure> {
+        let failed = |error: assay_verify::StoreError| {
+            Failure::new(
+                "CERTIFICATES",
+                format!("failed to read {}: {error}", path.display()),
+                "give a PEM file of CAs",
+            )
+        };
+        let pem = fs::read(path).map_err(|error| Failure::io("read the certificates", path, &error))?;
+        let certificates = Certificate::all_from_pem(&pem).map_err(failed)?;
+        let store = CertificateStore::new(certificates).map_err(failed)?;
+        let subject = DistinguishedNamePattern::parse(subject).map_err(|error| {
+            Failure::new(
+                "USAGE",
+                format!("failed to parse --subject: {error}"),
+                "write it as \"C=DE, ST=Berlin, O=Acme, CN=Releases\"; C, ST and O are needed",
+            )
+            .exits(Exit::Usage)
+        })?;
+        let mut trust = Trust::default();
+        trust.certificates.insert(given(), store);
+        Ok(Self { trust, subject: Some(subject) })
+    }
+
+    /// Prints what is proved, and ends with cosign's codes.
+    ///
+    /// # Errors
+    /// If nothing is there because the registry failed, or standard output cannot be written.
+    pub(super) fn judge(&self, context: &Context, image: &ImageRef, fetched: &Fetched) -> Result<Exit, Failure> {
+        let findings = fetched.findings(&self.trust);
+        let counts = |fact: &&Fact| self.subject.as_ref().is_none_or(|subject| subject.matches(fact.signer()));
+        let facts: Vec<&Fact> = findings.facts.iter().filter(counts).collect();
+        let others: Vec<&Fact> = findings.facts.iter().filter(|fact| !counts(fact)).collect();
+        if let (true, Some(problem)) = (facts.is_empty(), fetched.problems().first()) {
+            return Err(registry::of_kind(problem.kind, &problem.detail));
+        }
+        let exit = exit(!facts.is_empty(), fetched.is_unsigned(), &findings);
+        let manifest = fetched.bound().manifest().digest;
+        let mut sentences: Vec<String> = facts.iter().map(|fact| sentence(fact, &manifest)).collect();
+        sentences
+            .extend(others.iter().map(|fact| format!("{}: its subject does not match", sentence(fact, &manifest))));
+        sentences.extend(findings.rejections.iter().map(ToString::to_string));
+        sentences.extend(findings.limit.iter().map(|limit| format!("a limit was reached: {limit}")));
+        let head = match exit {
+            Exit::Success => format!("verified: {image}"),
+            Exit::NoSignature => format!("not verified: {image} has no signature"),
+            _ => format!("not verified: no signature of {image} counts"),
+        };
+        let mut text = head;
+        sentences.iter().for_each(|sentence| text.push_str(&format!("\n  - {sentence}")));
+        context.console.print(&text, &result_json(image, exit, &facts, &sentences))?;
+        Ok(exit)
+    }
+}
+
+fn given() -> SignerName {
+    GIVEN.parse().expect("a plain word is a name")
+}
+
+fn exit(is_proved: bool, is_unsigned: bool, findings: &Findings) -> Exit {
+    // What was found before a limit was reached proves nothing.
+    match (is_proved && findings.limit.is_none(), is_unsigned) {
+        (true, _) => Exit::Success,
+        (false, true) => Exit::NoSignature,
+        (false, false) => Exit::NotSatisfied,
+    }
+}
+
+fn sentence(fact: &Fact, manifest: &assay_admission::Digest) -> String {
+    let who = match fact.signer() {
+        Signer::Key { spki_sha256, .. } => format!("the key {spki_sha256}"),
+        Signer::Certificate { subject, .. } => format!("{subject:?}"),
+    };
+    let what = if fact.subject().digest == *manifest { "manifest" } else { "index" };
+    let mut text = format!("{who} signed {} ({what}) as {}", fact.subject().digest, fact.format());
+    fact.identity().iter().for_each(|identity| text.push_str(&format!(" for {identity}")));
+    fact.holds_until().iter().for_each(|until| text.push_str(&format!(", holds until {until}")));
+    text
+}
+
+fn result_json(image: &ImageRef, exit: Exit, facts: &[&Fact], sentences: &[String]) -> Value {
+    let facts: Vec<Value> = facts
+        .iter()
+        .map(|fact| {
+            json!({
+                "format": fact.format().as_str(),
+                "subject": fact.subject().digest.to_string(),
+                "envelope": fact.envelope().to_string(),
+                "identity": fact.identity(),
+                "annotations": fact.annotations(),
+            })
+        })
+        .collect();
+    let code = match exit {
+        Exit::Success => None,
+        Exit::NoSignature => Some("NO_SIGNATURE"),
+        _ => Some("NOT_SATISFIED"),
+    };
+    json!({
+        "image": image.to_string(),
+        "verified": exit == Exit::Success,
+        "code": code,
+        "facts": facts,
+        "because": sentences,
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_proof_without_a_limit_is_success() {
+        let findings = Findings::default();
+        assert_eq!(exit(true, false, &findings), Exit::Success);
+        assert_eq!(exit(false, true, &findings), Exit::NoSignature);
+        assert_eq!(exit(false, false, &findings), Exit::NotSatisfied);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_key_that_is_none_is_named_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context::for_tests(folder.path());
+        let file = folder.path().join("key.pem");
+        fs::write(&file, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").unwrap();
+        assert_eq!(Trusted::key(&context, file.to_str().unwrap()).await.unwrap_err().code, "KEY");
+        assert_eq!(Trusted::key(&context, "/nowhere/key.pem").await.unwrap_err().code, "IO");
+        assert_eq!(Trusted::key(&context, "pkcs11:object=x").await.unwrap_err().exit, Exit::AgentUnreachable);
+        assert_eq!(Trusted::certificates(&file, "CN=x").unwrap_err().code, "CERTIFICATES");
+    }
+}
