@@ -107,7 +107,8 @@ impl Node {
     /// The worker's command, not started.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_assay-keyd"));
-        command.arg("--root").arg(self.directory.path());
+        // Where a core dump would land.
+        command.arg("--root").arg(self.directory.path()).current_dir(self.directory.path());
         for name in ["SOFTHSM2_CONF", "NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID"] {
             command.env_remove(name);
         }
