@@ -166,6 +166,8 @@ pub(crate) fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn url(text: &str) -> Result<String, UrlError> {
@@ -216,5 +218,16 @@ mod tests {
     #[test]
     fn a_printed_url_has_no_query() {
         assert_eq!(Url::parse("https://s.example/b?Signature=secret").unwrap().to_string(), "https://s.example/b");
+    }
+
+    proptest! {
+        #[test]
+        fn no_location_makes_the_parser_panic_or_keeps_a_user_name(text in "[ -~]{0,60}") {
+            let base = Url::parse("https://r.example/v2/").unwrap();
+            if let Ok(url) = base.join(&text) {
+                prop_assert!(!url.origin.host.contains('@'));
+                prop_assert_eq!(Url::parse(&format!("{}{}", url.origin, url.path_and_query)).unwrap(), url);
+            }
+        }
     }
 }

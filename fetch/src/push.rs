@@ -74,8 +74,9 @@ impl Remote {
         let there = Ask { method: Method::HEAD, ..Ask::get(self.url(endpoint, &format!("blobs/{digest}")), 0) };
         match self.succeed(endpoint, there, &what).await {
             Ok(_) => return Ok(digest),
-            Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(error),
+            Err(error) if error.ends_collection() => return Err(error),
+            // Not there, or a storage that answers no HEAD: the upload itself will tell.
+            Err(_) => {}
         }
         let start = write(Method::POST, self.url(endpoint, "blobs/uploads/"), HeaderMap::new(), Bytes::new());
         let answer = self.succeed(endpoint, start, &what).await?;

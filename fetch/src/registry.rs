@@ -32,7 +32,7 @@ pub struct Client {
 pub enum Access {
     /// Reading, from mirrors too.
     Pull,
-    /// Reading and writing, to the registry itself.
+    /// Reading and writing, both at the registry itself.
     Push,
 }
 
@@ -70,7 +70,11 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] or [`Error::Forbidden`] if the registry's `hosts.toml` cannot be honoured.
     pub fn open(&self, repository: &Repository, access: Access, time: Duration) -> Result<Remote, Error> {
-        let endpoints = endpoints(self.transport.config(), repository.host())?;
+        let mut endpoints = endpoints(self.transport.config(), repository.host())?;
+        if access == Access::Push {
+            // What is written is not yet in any mirror, and a mirror's tag is not what is signed.
+            endpoints.drain(..endpoints.len().saturating_sub(1));
+        }
         Ok(Remote {
             inner: Arc::new(Inner {
                 transport: self.transport.clone(),

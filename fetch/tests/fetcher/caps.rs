@@ -6,7 +6,7 @@ use std::{
 };
 
 use assay_admission::{Digest, MAX_DOCUMENT_BYTES, MediaType};
-use assay_fetch::{ProblemKind, Role};
+use assay_fetch::{Problem, ProblemKind, Role};
 use serde_json::{Value, json};
 
 use crate::{
@@ -72,7 +72,7 @@ async fn untyped_junk_over_the_cap_is_a_limit_and_the_typed_signature_is_still_r
 }
 
 /// Serves one signature on each of `pages` pages; the last links to `last`, if that is some.
-async fn paged(pages: usize, last: Option<&'static str>) -> (usize, Vec<ProblemKind>) {
+async fn paged(pages: usize, last: Option<&'static str>) -> (usize, Vec<Problem>) {
     let mut store = Store::default();
     let (index, _) = store.image();
     let entries: Vec<Value> =
@@ -91,7 +91,7 @@ async fn paged(pages: usize, last: Option<&'static str>) -> (usize, Vec<ProblemK
         }
     });
     let (found, problems) = collect(plain(&[&registry.host]), &image(&format!("{}/app:1", registry.host))).await;
-    (signatures(&found), kinds(&problems))
+    (signatures(&found), problems)
 }
 
 #[tokio::test]
@@ -102,15 +102,24 @@ async fn pages_of_referrers_are_followed_to_their_end() {
 
 #[tokio::test]
 async fn pages_that_lead_back_or_never_end_are_a_limit_with_what_was_found() {
-    assert_eq!(paged(3, Some("PATH?n=1")).await, (3, vec![ProblemKind::Limit]));
-    assert_eq!(paged(3, Some("PATH")).await, (3, vec![ProblemKind::Limit]));
-    assert_eq!(paged(17, None).await, (16, vec![ProblemKind::Limit]));
+    for (pages, last, count, why) in [
+        (3, Some("PATH?n=1"), 3, "lead back to an earlier page"),
+        (3, Some("PATH"), 3, "lead back to an earlier page"),
+        (17, None, 16, "more than 16 pages"),
+    ] {
+        let (found, problems) = paged(pages, last).await;
+        assert_eq!((found, kinds(&problems)), (count, vec![ProblemKind::Limit]));
+        assert!(problems[0].detail.contains(why), "{problems:?}");
+    }
 }
 
 #[tokio::test]
 async fn a_page_at_another_origin_is_not_asked_for() {
-    assert_eq!(paged(1, Some("http://127.0.0.1:1/")).await, (1, vec![ProblemKind::Forbidden]));
-    assert_eq!(paged(1, Some("https://169.254.169.254/")).await, (1, vec![ProblemKind::Forbidden]));
+    for target in ["http://127.0.0.1:1/", "https://169.254.169.254/"] {
+        let (found, problems) = paged(1, Some(target)).await;
+        assert_eq!((found, kinds(&problems)), (1, vec![ProblemKind::Forbidden]));
+        assert!(problems[0].detail.contains("where only the same scheme, host and port may be asked"), "{problems:?}");
+    }
 }
 
 #[tokio::test]

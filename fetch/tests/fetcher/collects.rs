@@ -30,7 +30,7 @@ async fn an_image_and_its_signatures_are_collected_by_the_referrers_api() {
     let (index, manifest) = store.image();
     let of_index = store.signature(BUNDLE, "bundle", Some(BUNDLE));
     let of_manifest = store.signature(NOTARY, "jws", Some(NOTARY));
-    store.list_by_api(&index, &[of_index.clone()]);
+    store.list_by_api(&index, std::slice::from_ref(&of_index));
     store.list_by_api(&manifest, &[of_manifest]);
     let registry = Registry::start(move |seen, _| store.answer(seen));
     let (all, problems) = collect(plain(&[&registry.host]), &image(&format!("{}/app:1", registry.host))).await;

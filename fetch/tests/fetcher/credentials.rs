@@ -148,8 +148,8 @@ async fn an_identity_token_goes_in_a_form_and_never_in_a_url() {
 
 #[tokio::test]
 async fn a_token_server_that_refuses_floods_redirects_or_babbles_gives_no_access() {
-    for (kind, answer) in [
-        (ProblemKind::Auth, (|| Answer::status(401)) as fn() -> Answer),
+    let answers: [(ProblemKind, fn() -> Answer); 9] = [
+        (ProblemKind::Auth, || Answer::status(401)),
         (ProblemKind::Auth, || Answer::ok("application/json", "{}")),
         (ProblemKind::Auth, || Answer::ok("application/json", r#"{"token":""}"#)),
         (ProblemKind::Auth, || Answer::ok("application/json", "{\"token\":\"a\\r\\nX: y\"}")),
@@ -158,7 +158,8 @@ async fn a_token_server_that_refuses_floods_redirects_or_babbles_gives_no_access
         (ProblemKind::Limit, || Answer::endless("application/json")),
         (ProblemKind::Forbidden, || Answer::redirect("/token2")),
         (ProblemKind::Unreachable, || Answer::status(503)),
-    ] {
+    ];
+    for (kind, answer) in answers {
         let registry = token_registry(move |_| answer());
         let (config, _folder) = with_password(&registry.host, &[&registry.host]);
         let (_, problems) = collect(config, &image(&format!("{}/app:1", registry.host))).await;

@@ -47,14 +47,15 @@ async fn a_mirror_is_asked_first_with_its_headers_and_the_registrys_name() {
 #[tokio::test]
 async fn a_mirror_that_lies_fails_or_is_missing_is_passed_over() {
     let (index, _) = Store::default().image();
-    for answer in [
-        (|| Answer::status(404)) as fn() -> Answer,
+    let answers: [fn() -> Answer; 6] = [
+        || Answer::status(404),
         || Answer::status(500),
         || Answer::status(401),
         || Answer::redirect("https://169.254.169.254/"),
         || Answer::ok("application/vnd.oci.image.index.v1+json", "{\"manifests\":[]}"),
         || Answer::endless("application/vnd.oci.image.index.v1+json"),
-    ] {
+    ];
+    for answer in answers {
         let store = store();
         let mirror = Registry::start(move |_, _| answer());
         let server = Registry::start(move |seen, _| store.answer(seen));

@@ -148,14 +148,15 @@ async fn requests_that_are_malformed_are_refused_before_any_network() {
     let registry = registry();
     let fetcher = Fetcher::start(&config(own_uid(), &registry.host), None);
     let mut client = fetcher.connect().await;
-    for change in [
-        (|request: &mut CollectRequest| request.reference.clear()) as fn(&mut CollectRequest),
+    let changes: [fn(&mut CollectRequest); 6] = [
+        |request| request.reference.clear(),
         |request| request.reference.push_str("@sha256:../x"),
         |request| request.platform.clear(),
         |request| request.subjects.push("sha256:00".into()),
         |request| request.subjects = vec![assay_admission::Digest::sha256(b"").to_string(); 9],
         |request| request.deadline_ms = 0,
-    ] {
+    ];
+    for change in changes {
         let mut request = request(&registry.host);
         change(&mut request);
         assert_eq!(client.collect(request).await.unwrap_err().code(), Code::InvalidArgument);

@@ -102,7 +102,7 @@ async fn signatures_are_listed_under_the_fallback_tag_beside_what_is_there() {
     let foreign = json!({ "mediaType": "x/y", "digest": Digest::sha256(b"sbom").to_string(), "size": 4,
         "artifactType": "application/spdx+json", "somebodys": "field" });
     let there = json!({ "digest": subject().digest.to_string() });
-    store.lock().unwrap().list_by_tag(&there, &[foreign.clone()]);
+    store.lock().unwrap().list_by_tag(&there, std::slice::from_ref(&foreign));
     let remote = open(&registry);
     for (layer, notary) in [(b"one", false), (b"two", true), (b"one", false)] {
         let (_, listed) = remote.push_referrer(&signature(&subject(), layer, notary)).await.unwrap();
