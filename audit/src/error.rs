@@ -142,6 +142,14 @@ pub enum Tampered {
         /// The first record for which it is wrong.
         first: RecordId,
     },
+    /// A file is longer than a log ever writes it.
+    #[error("{} is longer than {most} bytes, more than it can have", path.display())]
+    Oversized {
+        /// The file, relative to the log's directory.
+        path: PathBuf,
+        /// The most bytes it can have.
+        most: usize,
+    },
     /// There is a file that belongs to no tile of this log.
     #[error("{} does not belong to a log of this size", path.display())]
     Foreign {

@@ -1,6 +1,9 @@
 //! Roots and proofs (RFC 6962 §2.1.1, §2.1.2) from the hashes on disk and the open tiles in memory; and their checks.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
 use assay_admission::RecordId;
 use tlog_tiles::{
@@ -78,14 +81,13 @@ impl HashReader for Hashes<'_> {
         for &index in indexes {
             let tile = Tile::from_index(HEIGHT, index);
             let place = (tile.level(), tile.level_index());
-            if !tiles.contains_key(&place) {
-                let data = self.tile(place.0, place.1).map_err(|error| {
+            let data = match tiles.entry(place) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(missing) => missing.insert(self.tile(place.0, place.1).map_err(|error| {
                     self.fault.replace(Some(error));
                     Error::InvalidTile
-                })?;
-                tiles.insert(place, data);
-            }
-            let data = tiles.get(&place).ok_or(Error::InvalidTile)?;
+                })?),
+            };
             hashes.push(tile.hash_at_index(data, index)?);
         }
         Ok(hashes)

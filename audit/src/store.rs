@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::LogError;
+use crate::{LogError, Tampered};
 
 pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -64,7 +64,8 @@ impl Store {
         }
     }
 
-    /// The bytes of a file, or `None` if there is none. A longer file than `cap` is an error.
+    /// The bytes of a file, or `None` if there is none. A file longer than `cap` was
+    /// not written by us.
     pub(crate) fn read(&self, relative: &Path, cap: usize) -> Result<Option<Vec<u8>>, LogError> {
         let path = self.dir.join(relative);
         let file = match open(&path, OpenOptions::new().read(true)) {
@@ -79,7 +80,7 @@ impl Store {
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes).map_err(|error| failed("read", &path, error))?;
         if bytes.len() > cap {
-            return Err(failed("read", &path, io::Error::other(format!("longer than {cap} bytes"))));
+            return Err(Tampered::Oversized { path: relative.to_owned(), most: cap }.into());
         }
         Ok(Some(bytes))
     }
@@ -197,7 +198,8 @@ impl JournalFile {
 }
 
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+    // NONBLOCK changes nothing for files; without it a FIFO put in a file's place would hold the log up for ever.
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()).open(path)
 }
 
 fn sync_dir(dir: &Path) -> Result<(), LogError> {

@@ -120,7 +120,7 @@ pub(crate) fn unbundle(mut bytes: &[u8], count: usize) -> Option<Vec<&[u8]>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use proptest::prelude::*;
 
