@@ -21,12 +21,12 @@ use super::{descriptor, document};
 
 /// A key whose secret is made from its name.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub(crate) struct Key {
     seed: [u8; 32],
 }
 
 impl Key {
-    pub fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         let mut seed = [0; 32];
         seed.copy_from_slice(Digest::sha256(name.as_bytes()).value());
         Self { seed }
@@ -36,7 +36,7 @@ impl Key {
         Ed25519KeyPair::from_seed_unchecked(&self.seed).unwrap()
     }
 
-    pub fn public_pem(&self) -> String {
+    pub(crate) fn public_pem(&self) -> String {
         // RFC 8410 §4: the fixed beginning of every Ed25519 SubjectPublicKeyInfo.
         let mut spki = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
         spki.extend_from_slice(self.pair().public_key().as_ref());
@@ -44,7 +44,7 @@ impl Key {
     }
 
     /// A cosign signature of `subject` for the repository `identity`.
-    pub fn sign(&self, subject: &Descriptor, identity: &str) -> Artifact {
+    pub(crate) fn sign(&self, subject: &Descriptor, identity: &str) -> Artifact {
         let payload = document(
             "application/vnd.dev.cosign.simplesigning.v1+json",
             &json!({
@@ -72,7 +72,7 @@ impl Key {
 }
 
 /// A root certificate, and leaves below it by their common name.
-pub struct Authority {
+pub(crate) struct Authority {
     root: Vec<u8>,
     root_pem: String,
     leaves: BTreeMap<&'static str, (Vec<u8>, KeyPair)>,
@@ -80,7 +80,7 @@ pub struct Authority {
 
 impl Authority {
     /// One authority for all tests of a process: keys are random.
-    pub fn acme() -> &'static Self {
+    pub(crate) fn acme() -> &'static Self {
         static ACME: OnceLock<Authority> = OnceLock::new();
         ACME.get_or_init(|| Self::new(&["Ann", "Bob"]))
     }
@@ -107,12 +107,12 @@ impl Authority {
         }
     }
 
-    pub fn root_pem(&self) -> String {
+    pub(crate) fn root_pem(&self) -> String {
         self.root_pem.clone()
     }
 
     /// A Notary Project JWS of `subject` by `C=DE,ST=Berlin,O=Acme,CN=<name>`, that expires at `expiry` (RFC 3339) if given.
-    pub fn sign(&self, name: &str, subject: &Descriptor, expiry: Option<&str>) -> Artifact {
+    pub(crate) fn sign(&self, name: &str, subject: &Descriptor, expiry: Option<&str>) -> Artifact {
         let (leaf, key) = self.leaves.get(name).unwrap();
         let mut protected = json!({
             "alg": "ES256",

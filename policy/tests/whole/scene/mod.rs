@@ -1,7 +1,7 @@
 //! Real images and real signatures, made in memory: documents that bind, cosign signatures by Ed25519 keys, Notary Project
 //! JWS by certificates. What a policy sees of them comes from the verifier alone, as everywhere.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod signatures;
 
@@ -15,30 +15,30 @@ use assay_policy::{Case, CaseImage, Collection, Decision, ImageState, Material, 
 use assay_verify::{Artifact, BoundImage, Budget, Evidence, Findings, bind, verify};
 use serde_json::json;
 
-pub use signatures::{Authority, Key};
+pub(crate) use signatures::{Authority, Key};
 
 /// The time at which every case is judged: 2026-11-22T10:00:00Z.
-pub const NOW: UnixTime = UnixTime::from_seconds(1_795_341_600);
+pub(crate) const NOW: UnixTime = UnixTime::from_seconds(1_795_341_600);
 
 /// An image of one layer in an index.
 #[derive(Clone, Debug)]
-pub struct Image {
-    pub manifest: Descriptor,
-    pub index: Descriptor,
-    pub config: Digest,
-    pub chain: Digest,
+pub(crate) struct Image {
+    pub(crate) manifest: Descriptor,
+    pub(crate) index: Descriptor,
+    pub(crate) config: Digest,
+    pub(crate) chain: Digest,
     claim: ImageClaim,
     documents: Documents,
 }
 
 impl Image {
     /// An image whose config differs by `config` and whose layers differ by `layers`.
-    pub fn new(config: &str, layers: &str) -> Self {
+    pub(crate) fn new(config: &str, layers: &str) -> Self {
         Self::with_foreign_blobs(config, layers, layers)
     }
 
     /// An image that names the layers `blobs` under the config of the layers `layers`.
-    pub fn with_foreign_blobs(config: &str, layers: &str, blobs: &str) -> Self {
+    pub(crate) fn with_foreign_blobs(config: &str, layers: &str, blobs: &str) -> Self {
         let diff_id = Digest::sha256(layers.as_bytes());
         let config = document(
             MediaType::OCI_CONFIG,
@@ -79,39 +79,39 @@ impl Image {
         }
     }
 
-    pub fn bound(&self) -> BoundImage {
+    pub(crate) fn bound(&self) -> BoundImage {
         bind(&self.claim, &self.documents, &"linux/amd64".parse().unwrap()).unwrap()
     }
 }
 
-pub fn document(media_type: &str, value: &serde_json::Value) -> Document {
+pub(crate) fn document(media_type: &str, value: &serde_json::Value) -> Document {
     Document::new(MediaType::new(media_type).unwrap(), serde_json::to_vec(value).unwrap()).unwrap()
 }
 
-pub fn descriptor(document: &Document) -> serde_json::Value {
+pub(crate) fn descriptor(document: &Document) -> serde_json::Value {
     let Descriptor { media_type, digest, size } = document.descriptor();
     json!({ "mediaType": media_type.as_str(), "digest": digest.to_string(), "size": size })
 }
 
 /// A name that was asked for.
-pub fn requested(text: &str) -> CandidateName {
+pub(crate) fn requested(text: &str) -> CandidateName {
     CandidateName { reference: text.parse().unwrap(), source: NameSource::Requested }
 }
 
 /// A repository that a label of containerd's names.
-pub fn labelled(text: &str) -> CandidateName {
+pub(crate) fn labelled(text: &str) -> CandidateName {
     CandidateName { reference: text.parse().unwrap(), source: NameSource::DistributionSource }
 }
 
 /// The policy, with the keys `ci.pem`, `releases.pem`, `audit.pem` and the certificates `acme.pem` beside it.
-pub fn policy(text: &str) -> Policy {
+pub(crate) fn policy(text: &str) -> Policy {
     match PolicyDocument::parse("policy.toml", text).and_then(|document| document.compile(&material())) {
         Ok(policy) => policy,
         Err(errors) => panic!("{errors}"),
     }
 }
 
-pub fn material() -> Material {
+pub(crate) fn material() -> Material {
     let mut files: BTreeMap<String, Vec<u8>> = ["ci", "releases", "audit"]
         .into_iter()
         .map(|name| (format!("{name}.pem"), Key::named(name).public_pem().into_bytes()))
@@ -122,16 +122,16 @@ pub fn material() -> Material {
 
 /// An image as a case has it: its names, its signatures, and whether all of them were seen.
 #[derive(Clone, Debug)]
-pub struct Given {
-    pub image: Image,
-    pub names: Vec<CandidateName>,
-    pub artifacts: Vec<Artifact>,
-    pub collection: Collection,
-    pub unbound: Option<Reason>,
+pub(crate) struct Given {
+    pub(crate) image: Image,
+    pub(crate) names: Vec<CandidateName>,
+    pub(crate) artifacts: Vec<Artifact>,
+    pub(crate) collection: Collection,
+    pub(crate) unbound: Option<Reason>,
 }
 
 impl Given {
-    pub fn new(image: &Image, names: &[CandidateName], artifacts: &[Artifact]) -> Self {
+    pub(crate) fn new(image: &Image, names: &[CandidateName], artifacts: &[Artifact]) -> Self {
         Self {
             image: image.clone(),
             names: names.to_vec(),
@@ -150,7 +150,7 @@ impl Given {
 }
 
 /// Verifies and decides.
-pub fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: &[Given]) -> Decision {
+pub(crate) fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: &[Given]) -> Decision {
     let prepared: Vec<(BoundImage, Findings)> =
         given.iter().map(|given| (given.image.bound(), given.findings(policy))).collect();
     let images = given
@@ -170,12 +170,12 @@ pub fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: &[Given
 }
 
 /// Decides at the unpack gate about the chain of the first image.
-pub fn unpack(policy: &Policy, given: &[Given]) -> Decision {
+pub(crate) fn unpack(policy: &Policy, given: &[Given]) -> Decision {
     decide(policy, Gate::Unpack, given.first().map(|given| given.image.chain), given)
 }
 
 /// The codes of a denial, or of what would have been one, in order: `deny NO_RULE`, `allow`, `allow (NO_RULE)`.
-pub fn told(decision: &Decision) -> String {
+pub(crate) fn told(decision: &Decision) -> String {
     let codes = |reasons: &mut dyn Iterator<Item = &Reason>| -> String {
         reasons.map(|reason| reason.code.as_str()).collect::<Vec<_>>().join(" ")
     };

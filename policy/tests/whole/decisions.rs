@@ -3,11 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod scene;
-
+use crate::scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, told, unpack};
 use assay_admission::{DenyCode, Digest, Gate, Mode, Outcome, Reason, UnixTime};
 use assay_policy::{Case, Collection};
-use scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, told, unpack};
 
 const KEYS: &str = r#"
 [keys.ci]
@@ -420,7 +418,7 @@ fn an_allow_holds_no_longer_than_the_signatures_it_rests_on() {
         let decision = unpack(&policy, &[Given::new(&image, &[requested("r.example/prod/app")], &signed)]);
         (told(&decision), decision.holds_until())
     };
-    let soon = UnixTime::from_seconds(scene::NOW.seconds() + 3599);
+    let soon = UnixTime::from_seconds(crate::scene::NOW.seconds() + 3599);
     assert_eq!(told_at(Some("2026-11-22T11:00:00Z")), ("allow".to_owned(), Some(soon)));
     assert_eq!(told_at(Some("2026-11-22T09:00:00Z")), ("deny NOT_SATISFIED".to_owned(), None));
     let (told, until) = told_at(None);
