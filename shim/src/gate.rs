@@ -1,0 +1,212 @@
+//! The unpack gate: a snapshot key and its parent come in, an admission or a refusal with its reasons goes out.
+//! Asks containerd what the chain belongs to and the agent for a verdict, within one deadline. Without a verdict the answer is no.
+
+use std::{fmt, path::Path, time::Duration};
+
+use assay_admission::{AdmissionRequest, DenyCode, Digest, Gate, Outcome, Platform, Reason, Subject, Verdict};
+use assay_proto::{GateAdmit, MAX_MESSAGE_BYTES, assay::gate_client::GateClient};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+use tonic::{Code, Request, Status, transport::Channel};
+
+use crate::{
+    key::Key,
+    mapping::{Images, MappingError},
+    overlay::Admission,
+};
+
+/// Most questions under way at once; further ones wait within their deadline.
+const MAX_QUESTIONS: usize = 64;
+/// Longest refusal. containerd shows it to the user as it is, and wraps it several times.
+const MAX_REFUSAL_BYTES: usize = 2 << 10;
+
+/// The agent, at the other end of its gate socket.
+#[derive(Clone, Debug)]
+pub struct Agent(GateClient<Channel>);
+
+/// Asks for a verdict before anything is unpacked.
+#[derive(Debug)]
+pub struct UnpackGate {
+    images: Images,
+    agent: Agent,
+    timeout: Duration,
+    places: Semaphore,
+}
+
+/// What is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    /// The snapshot's key.
+    pub(crate) key: &'a str,
+    /// Its parent's name.
+    pub(crate) parent: Option<&'a str>,
+    /// The chain of the nearest layer at or below the parent.
+    pub(crate) parent_chain: Option<Digest>,
+}
+
+/// Why nothing may be made; its text is for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal(String);
+
+impl Agent {
+    /// The agent that listens at `socket` with one of these uids.
+    #[must_use]
+    pub fn at(socket: &Path, uids: &[u32]) -> Self {
+        let client = GateClient::new(assay_proto::connector_to(socket, uids));
+        Self(client.max_encoding_message_size(MAX_MESSAGE_BYTES).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+}
+
+impl UnpackGate {
+    /// A gate that waits at most `timeout` for each answer.
+    #[must_use]
+    pub fn new(images: Images, agent: Agent, timeout: Duration) -> Self {
+        Self { images, agent, timeout, places: Semaphore::new(MAX_QUESTIONS) }
+    }
+
+    /// Judges the making of a snapshot, whatever kind of key it has.
+    pub(crate) async fn admit(&self, question: Question<'_>) -> Result<Admission, Refusal> {
+        let deadline = Instant::now() + self.timeout;
+        let answer = timeout_at(deadline, self.judge(question, deadline)).await;
+        answer.unwrap_or_else(|_| Err(self.late("no verdict")))
+    }
+
+    async fn judge(&self, question: Question<'_>, deadline: Instant) -> Result<Admission, Refusal> {
+        let Question { key, parent, parent_chain } = question;
+        let Ok(_place) = self.places.acquire().await else {
+            return Err(refusal(DenyCode::Internal, "the gate is closed"));
+        };
+        let Some(parsed) = Key::parse(key) else {
+            return Err(refusal(DenyCode::UnknownChain, format!("snapshot key {} is not containerd's", shown(key))));
+        };
+        let namespace = parsed.namespace.clone();
+        if parent.is_some_and(|parent| Key::parse(parent).is_none_or(|parent| parent.namespace != namespace)) {
+            return Err(refusal(
+                DenyCode::UnknownChain,
+                format!("the parent of {} is in no namespace or another", shown(key)),
+            ));
+        }
+        let target = parsed.target();
+        // What rests on no layer and is none is asked about as the chain of no layers, which no image has. It is the agent
+        // that refuses it, since under a policy that only observes it has to be admitted and recorded.
+        let chain = target.or(parent_chain).unwrap_or_else(|| Digest::sha256(b""));
+        let mapped = self.images.of_chain(&namespace, &chain).await.map_err(|error| unmapped(&error))?;
+        if let Some(target) = target
+            && !mapped.claims.is_empty()
+            && (mapped.below != parent_chain || mapped.below.is_some() != parent.is_some())
+        {
+            let place = |chain: Option<Digest>| chain.map_or_else(|| "nothing".to_owned(), |chain| chain.to_string());
+            let detail = format!(
+                "layer {target} belongs on {}, it was to be unpacked on {}",
+                place(mapped.below),
+                parent.map_or_else(|| "nothing".to_owned(), shown),
+            );
+            return Err(refusal(DenyCode::Malformed, detail));
+        }
+        // An image that contains a layer at its place contains the layers below it: the parent needs no question of its own.
+        let subject = Subject::Chain { chain, images: mapped.claims };
+        let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, mapped.documents);
+        let request = request.map_err(|error| refusal(DenyCode::Limit, error.to_string()))?;
+        self.enforce(&request, deadline).await?;
+        Ok(target.map_or(Admission::Other, Admission::Layer))
+    }
+
+    /// The agent's verdict: nothing if it is an allow.
+    async fn enforce(&self, request: &AdmissionRequest, deadline: Instant) -> Result<(), Refusal> {
+        let mut message = Request::new(GateAdmit::request_message(request));
+        message.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        let answer = self.agent.0.clone().admit(message).await.map_err(|status| self.unanswered(&status, deadline))?;
+        let verdict = GateAdmit::verdict(answer.into_inner())
+            .map_err(|error| refusal(DenyCode::Internal, format!("the agent's answer is not understood: {error}")))?;
+        match verdict.outcome() {
+            Outcome::Allow { would_deny } => {
+                for reason in would_deny {
+                    tracing::warn!(mode = %verdict.mode(), record = ?verdict.record(), "admitted, would be refused: {reason}");
+                }
+                Ok(())
+            }
+            Outcome::Deny { first, others } => Err(refused(&verdict, first, others)),
+        }
+    }
+
+    fn unanswered(&self, status: &Status, deadline: Instant) -> Refusal {
+        let detail = {
+            let mut detail = status.message().to_owned();
+            let mut source = std::error::Error::source(status);
+            for _ in 0..8 {
+                let Some(error) = source else { break };
+                detail = error.to_string();
+                source = error.source();
+            }
+            detail
+        };
+        match status.code() {
+            Code::DeadlineExceeded => self.late("no verdict"),
+            // What tonic's client answers itself when the time it was given is over.
+            Code::Cancelled if Instant::now() >= deadline => self.late("no verdict"),
+            Code::ResourceExhausted | Code::OutOfRange => refusal(DenyCode::Limit, detail),
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Unimplemented => {
+                refusal(DenyCode::AgentUnavailable, detail)
+            }
+            _ => refusal(DenyCode::Internal, format!("the agent answered {:?}: {detail}", status.code())),
+        }
+    }
+
+    fn late(&self, what: &str) -> Refusal {
+        refusal(DenyCode::EvidencePending, format!("{what} within {} ms", self.timeout.as_millis()))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn unmapped(error: &MappingError) -> Refusal {
+    let code = if error.is_limit() { DenyCode::Limit } else { DenyCode::Internal };
+    refusal(code, format!("the image cannot be looked up: {error}"))
+}
+
+/// A refusal made here, which stands in no log of the agent's.
+fn refusal(code: DenyCode, detail: impl Into<String>) -> Refusal {
+    Refusal(bounded(format!("assay: {}", Reason::new(code, detail))))
+}
+
+/// The agent's refusal, for a person: reasons, rule, record, and a line for each signature that was looked at.
+fn refused(verdict: &Verdict, first: &Reason, others: &[Reason]) -> Refusal {
+    let mut text = format!("assay: {first}");
+    for reason in others {
+        text.push_str(&format!("; also {reason}"));
+    }
+    let rule = verdict.rule().map(|rule| format!("rule {rule:?}"));
+    let record = verdict.record().map(|record| format!("record {record}"));
+    let origin: Vec<String> = rule.into_iter().chain(record).collect();
+    if !origin.is_empty() {
+        text.push_str(&format!(" [{}]", origin.join("; ")));
+    }
+    for line in verdict.because() {
+        text.push_str(&format!("; {line}"));
+    }
+    Refusal(bounded(text))
+}
+
+/// Without control characters, and cut to what fits.
+fn bounded(text: String) -> String {
+    let mut text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    if text.len() > MAX_REFUSAL_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_REFUSAL_BYTES - '…'.len_utf8()));
+        text.push('…');
+    }
+    text
+}
+
+/// A name from outside, short enough for a message.
+fn shown(name: &str) -> String {
+    format!("{:?}", name.chars().take(200).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! From a layer chain to the images that are said to contain it, with their documents and names, as claims for the agent.
+//! Content store and image records are read anew for each question; only what a digest binds for ever is remembered.
+
+mod config;
+mod documents;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use assay_admission::{
+    CandidateName, Digest, Documents, ImageClaim, ImageRef, MAX_CLAIMS, NameSource, Namespace, Repository,
+};
+use assay_proto::containerd::content::Info;
+
+use crate::containerd::{Containerd, ContainerdError};
+use config::chains;
+use documents::collect;
+
+/// Written by containerd when it has parsed a manifest: its config.
+const CONFIG_LABEL: &str = "containerd.io/gc.ref.content.config";
+/// Written by containerd when it has parsed an index: its manifests, counted from 0.
+const MANIFEST_LABEL: &str = "containerd.io/gc.ref.content.m.";
+/// Written by containerd when it has fetched a blob: the repositories it was asked for, without port.
+const SOURCE_LABEL: &str = "containerd.io/distribution.source.";
+/// Most configs whose chains are remembered: some 300 bytes each.
+const MAX_REMEMBERED: usize = 20_000;
+/// How deep indexes may be nested.
+const MAX_NESTING: usize = 3;
+/// Most indexes of one manifest that are looked at.
+const MAX_INDEXES: usize = 32;
+/// Most configs that are read at the same time.
+const PARALLEL_READS: usize = 16;
+
+/// Finds the images of a chain.
+#[derive(Clone, Debug)]
+pub struct Images {
+    containerd: Containerd,
+    /// Protects the chains of configs already read: by the config's digest, the first eight bytes of each chain id.
+    /// Held for a look-up, never while waiting.
+    known: Arc<Mutex<HashMap<Digest, Box<[u64]>>>>,
+}
+
+/// What containerd knows of a chain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mapped {
+    /// The images that are said to contain it.
+    pub(crate) claims: Vec<ImageClaim>,
+    /// The documents the claims speak of, as far as they are there.
+    pub(crate) documents: Documents,
+    /// The chain below it in these images; `None` if it is the first layer, or of no image.
+    pub(crate) below: Option<Digest>,
+}
+
+/// Why a chain cannot be mapped. Fits after "failed to look up the chain: ".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MappingError {
+    /// containerd did not answer.
+    #[error(transparent)]
+    Containerd(#[from] ContainerdError),
+    /// More images than the agent takes.
+    #[error("{0} images contain this chain, at most {MAX_CLAIMS} are looked at")]
+    Claims(usize),
+    /// More indexes than are looked at.
+    #[error("{0} is in more than {MAX_INDEXES} indexes")]
+    Indexes(Digest),
+    /// The documents together are larger than a request may be.
+    #[error("the documents of its images have more than {0} bytes")]
+    Bytes(usize),
+    /// A document is malformed in a way that containerd might read otherwise.
+    #[error("{0}")]
+    Document(#[from] assay_admission::RequestError),
+}
+
+impl MappingError {
+    /// Whether a limit was reached, rather than containerd not answering.
+    pub(crate) const fn is_limit(&self) -> bool {
+        match self {
+            Self::Containerd(ContainerdError::Call { .. }) => false,
+            Self::Containerd(ContainerdError::Blobs | ContainerdError::DocumentSize(_))
+            | Self::Claims(_)
+            | Self::Indexes(_)
+            | Self::Bytes(_)
+            | Self::Document(_) => true,
+        }
+    }
+}
+
+/// The manifests and indexes of a namespace at one moment.
+#[derive(Default)]
+struct Content {
+    /// Manifest → config.
+    manifests: Vec<(Digest, Digest)>,
+    /// Manifest or index → indexes that name it.
+    parents: BTreeMap<Digest, Vec<Digest>>,
+    /// Repositories that were asked for a manifest or index.
+    sources: BTreeMap<Digest, Vec<(String, String)>>,
+}
+
+impl Images {
+    /// Images of the containerd that listens at `socket`.
+    #[must_use]
+    pub fn of(socket: &Path) -> Self {
+        Self { containerd: Containerd::at(socket), known: Arc::default() }
+    }
+
+    /// Everything that is said to contain `chain` now.
+    pub(crate) async fn of_chain(&self, namespace: &Namespace, chain: &Digest) -> Result<Mapped, MappingError> {
+        // All of it, each time: a manifest that came since the last look may name a config that is known already.
+        let content = self.content(namespace).await?;
+        self.learn(namespace, &content.manifests).await?;
+        let prefix = prefix(chain);
+        let mut found: Vec<(Digest, Digest)> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let contains = |config: &Digest| known.get(config).is_some_and(|chains| chains.contains(&prefix));
+            content.manifests.iter().filter(|(_, config)| contains(config)).copied().collect()
+        };
+        found.sort_unstable();
+        found.dedup();
+        if found.len() > MAX_CLAIMS {
+            return Err(MappingError::Claims(found.len()));
+        }
+        let mut claims = Vec::with_capacity(found.len());
+        for (manifest, config) in found {
+            claims.push(ImageClaim { manifest, config, indexes: content.indexes_of(manifest)?, names: Vec::new() });
+        }
+        let (documents, names) = tokio::try_join!(collect(&self.containerd, namespace, &claims), async {
+            Ok(self.containerd.names(namespace, &targets(&claims)).await?)
+        })?;
+        for claim in &mut claims {
+            claim.names = content.names_of(claim, &names);
+        }
+        let below = claims.iter().find_map(|claim| {
+            let chains = chains(documents.get(&claim.config)?.bytes());
+            let at = chains.iter().position(|candidate| candidate == chain)?;
+            chains.get(at.checked_sub(1)?).copied()
+        });
+        Ok(Mapped { claims, documents, below })
+    }
+
+    async fn content(&self, namespace: &Namespace) -> Result<Content, MappingError> {
+        let filters = vec![format!("labels.\"{CONFIG_LABEL}\""), format!("labels.\"{MANIFEST_LABEL}0\"")];
+        let mut content = Content::default();
+        self.containerd.list(namespace, filters, |info| content.add(info)).await?;
+        Ok(content)
+    }
+
+    /// Reads the configs that were never read before and remembers their chains. One that is not there yet is left out:
+    /// nothing is unpacked from a config that containerd does not have.
+    async fn learn(&self, namespace: &Namespace, manifests: &[(Digest, Digest)]) -> Result<(), MappingError> {
+        let unknown: BTreeSet<Digest> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            manifests.iter().map(|(_, config)| *config).filter(|config| !known.contains_key(config)).collect()
+        };
+        let unknown: Vec<Digest> = unknown.into_iter().collect();
+        for some in unknown.chunks(PARALLEL_READS) {
+            let mut reads = tokio::task::JoinSet::new();
+            for config in some.iter().copied() {
+                let (containerd, namespace) = (self.containerd.clone(), namespace.clone());
+                reads.spawn(async move { (config, containerd.read(&namespace, &config).await) });
+            }
+            while let Some(read) = reads.join_next().await {
+                let Ok((config, bytes)) = read else { continue };
+                let prefixes = match bytes {
+                    Ok(Some(bytes)) => chains(&bytes).iter().map(prefix).collect(),
+                    Ok(None) => continue,
+                    // Not a config that containerd would parse; for ever, since the digest binds it.
+                    Err(ContainerdError::DocumentSize(_)) => Box::default(),
+                    Err(error) => return Err(error.into()),
+                };
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                if known.len() >= MAX_REMEMBERED {
+                    known.clear();
+                }
+                known.insert(config, prefixes);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    fn add(&mut self, info: Info) {
+        let Ok(digest) = info.digest.parse::<Digest>() else { return };
+        for (label, value) in info.labels {
+            if label == CONFIG_LABEL {
+                if let Ok(config) = value.parse() {
+                    self.manifests.push((digest, config));
+                }
+            } else if label.starts_with(MANIFEST_LABEL) {
+                if let Ok(child) = value.parse() {
+                    self.parents.entry(child).or_default().push(digest);
+                }
+            } else if let Some(host) = label.strip_prefix(SOURCE_LABEL) {
+                self.sources.entry(digest).or_default().push((host.to_owned(), value));
+            }
+        }
+    }
+
+    /// The indexes that lead to a manifest, through other indexes too.
+    fn indexes_of(&self, manifest: Digest) -> Result<Vec<Digest>, MappingError> {
+        let mut indexes = BTreeSet::new();
+        let mut level = vec![manifest];
+        for _ in 0..MAX_NESTING {
+            level = level.iter().filter_map(|child| self.parents.get(child)).flatten().copied().collect();
+            level.retain(|index| indexes.insert(*index));
+            if indexes.len() > MAX_INDEXES {
+                return Err(MappingError::Indexes(manifest));
+            }
+        }
+        Ok(indexes.into_iter().collect())
+    }
+
+    /// Image records that point at the image, and repositories that were asked for it.
+    fn names_of(&self, claim: &ImageClaim, records: &[(Digest, String)]) -> Vec<CandidateName> {
+        let mut names = BTreeSet::new();
+        for digest in std::iter::once(&claim.manifest).chain(&claim.indexes) {
+            let recorded = records.iter().filter(|(target, _)| target == digest).map(|(_, name)| name);
+            for name in recorded {
+                // CRI also makes a record called as the config's digest; that is an id, not a name.
+                if name.parse::<Digest>().is_ok() {
+                    continue;
+                }
+                match name.parse() {
+                    Ok(reference) => {
+                        names.insert(CandidateName { reference, source: NameSource::ImageRecord });
+                    }
+                    Err(error) => tracing::debug!(name, %error, "image record has a name that no rule can match"),
+                }
+            }
+            for (host, repositories) in self.sources.get(digest).into_iter().flatten() {
+                for path in repositories.split(',') {
+                    if let Ok(repository) = Repository::new(host, path) {
+                        let reference = ImageRef::from(repository);
+                        names.insert(CandidateName { reference, source: NameSource::DistributionSource });
+                    }
+                }
+            }
+        }
+        names.into_iter().collect()
+    }
+}
+
+fn targets(claims: &[ImageClaim]) -> Vec<Digest> {
+    let all = claims.iter().flat_map(|claim| std::iter::once(claim.manifest).chain(claim.indexes.iter().copied()));
+    all.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Enough of a chain id to find candidates by; a candidate too many is one more claim for the agent to check.
+fn prefix(chain: &Digest) -> u64 {
+    let first = chain.value().first_chunk().expect("a digest has at least 32 bytes");
+    u64::from_be_bytes(*first)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! The whole snapshotter behind its socket, with an agent and a containerd that misbehave as real ones cannot be made to.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod node;
+
+use std::time::Instant;
+
+use assay_admission::{Digest, RecordId};
+use assay_proto::{
+    assay::{AdmitResponse, Decision, Mode, Reason},
+    containerd::snapshots::{
+        CommitSnapshotRequest, ListSnapshotsRequest, MountsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
+        StatSnapshotRequest, UsageRequest, ViewSnapshotRequest,
+    },
+};
+use node::{Behaviour, Image, Node};
+use tonic::{Code, Status};
+
+fn allow() -> AdmitResponse {
+    AdmitResponse {
+        decision: Decision::Allow.into(),
+        mode: Mode::Enforce.into(),
+        rule: "production".into(),
+        record: Some(RecordId::new(7).index()),
+        ..AdmitResponse::default()
+    }
+}
+
+fn deny() -> AdmitResponse {
+    AdmitResponse {
+        decision: Decision::Deny.into(),
+        reasons: vec![Reason { code: "NO_SIGNATURE".into(), detail: "r.example/app".into() }],
+        because: vec!["key\nci: nothing found".into()],
+        ..allow()
+    }
+}
+
+async fn prepare(node: &Node, key: &str, parent: &str) -> Result<(), Status> {
+    let request = PrepareSnapshotRequest { key: key.into(), parent: parent.into(), ..Default::default() };
+    node.snapshots().prepare(request).await.map(|_| ())
+}
+
+async fn commit(node: &Node, name: &str, key: &str) -> Result<(), Status> {
+    let request = CommitSnapshotRequest { name: name.into(), key: key.into(), ..Default::default() };
+    node.snapshots().commit(request).await.map(|_| ())
+}
+
+fn refused(result: Result<(), Status>, text: &str) {
+    let status = result.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    assert!(status.message().starts_with("assay: ") && status.message().contains(text), "{}", status.message());
+}
+
+async fn is_empty(node: &Node) -> bool {
+    let mut answers = node.snapshots().list(ListSnapshotsRequest::default()).await.unwrap().into_inner();
+    answers.message().await.unwrap().is_none()
+}
+
+#[tokio::test]
+async fn an_admitted_image_is_unpacked_layer_by_layer() {
+    let image = Image::new(&["a", "b"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let (first, second) = (image.chain(0), image.chain(1));
+    prepare(&node, &format!("default/1/extract-1 {first}"), "").await.unwrap();
+    commit(&node, &format!("default/2/{first}"), &format!("default/1/extract-1 {first}")).await.unwrap();
+    prepare(&node, &format!("default/3/extract-2 {second}"), &format!("default/2/{first}")).await.unwrap();
+    commit(&node, &format!("default/4/{second}"), &format!("default/3/extract-2 {second}")).await.unwrap();
+    prepare(&node, "default/5/web", &format!("default/4/{second}")).await.unwrap();
+    let asked = node.asked();
+    assert_eq!(asked, [first, second, second]);
+    let last = node.last_question().unwrap();
+    assert_eq!((last.namespace.as_str(), last.documents.len()), ("default", 3));
+    let Some(assay_proto::assay::admit_request::Subject::Chain(chain)) = last.subject else { panic!("no chain") };
+    let claim = chain.images.first().unwrap();
+    assert_eq!((chain.images.len(), claim.manifest.as_str()), (1, image.manifest().to_string().as_str()));
+    assert_eq!(claim.indexes, [image.index().to_string()]);
+    let mut names: Vec<&str> = claim.names.iter().map(|name| name.reference.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["r.example/app", "r.example/team/app:1"]);
+}
+
+#[tokio::test]
+async fn a_denial_is_shown_with_reason_record_and_signatures_and_leaves_nothing() {
+    let image = Image::new(&["a"]);
+    let node = Node::new(&[&image], Behaviour::Answer(deny())).await;
+    let key = format!("default/1/extract-1 {}", image.chain(0));
+    let status = prepare(&node, &key, "").await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(
+        status.message().starts_with("assay: NO_SIGNATURE: no signature was found for this image (r.example/app); ")
+    );
+    assert!(
+        status.message().ends_with(" [rule \"production\"; record 7]; key ci: nothing found"),
+        "{}",
+        status.message()
+    );
+    let view = ViewSnapshotRequest { key: "default/2/v".into(), ..Default::default() };
+    refused(node.snapshots().view(view).await.map(|_| ()), "NO_SIGNATURE");
+    refused(prepare(&node, "default/3/web", "").await, "NO_SIGNATURE");
+    assert!(is_empty(&node).await);
+    assert!(std::fs::read_dir(node.root().join("s/snapshots")).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn a_forged_or_unknown_answer_is_no_allow() {
+    let image = Image::new(&["a"]);
+    let key = format!("default/1/extract-1 {}", image.chain(0));
+    let forgeries: [fn(&mut AdmitResponse); 4] = [
+        |answer| answer.record = None,
+        |answer| answer.decision = 0,
+        |answer| answer.mode = 9,
+        |answer| answer.reasons = vec![Reason { code: "NEW".into(), detail: String::new() }],
+    ];
+    for forge in forgeries {
+        let mut answer = allow();
+        forge(&mut answer);
+        let node = Node::new(&[&image], Behaviour::Answer(answer)).await;
+        refused(prepare(&node, &key, "").await, "INTERNAL");
+        assert!(is_empty(&node).await);
+    }
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    prepare(&node, &key, "").await.unwrap();
+}
+
+#[tokio::test]
+async fn without_an_agent_or_with_a_foreign_one_nothing_is_unpacked() {
+    let image = Image::new(&["a"]);
+    let key = format!("default/1/extract-1 {}", image.chain(0));
+    let node = Node::new(&[&image], Behaviour::Absent).await;
+    refused(prepare(&node, &key, "").await, "AGENT_UNAVAILABLE");
+    let node = Node::new(&[&image], Behaviour::Foreign(allow())).await;
+    refused(prepare(&node, &key, "").await, "AGENT_UNAVAILABLE");
+    assert!(is_empty(&node).await);
+}
+
+#[tokio::test]
+async fn while_the_agent_hangs_everything_but_prepare_answers_and_prepare_is_denied_in_time() {
+    let image = Image::new(&["a"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let (key, name) = (format!("default/1/extract-1 {}", image.chain(0)), format!("default/2/{}", image.chain(0)));
+    prepare(&node, &key, "").await.unwrap();
+    commit(&node, &name, &key).await.unwrap();
+    prepare(&node, "default/3/web", &name).await.unwrap();
+    node.behave(Behaviour::Hang);
+    let start = Instant::now();
+    let waiting = prepare(&node, "default/4/web", &name);
+    let others = async {
+        // After the Prepare has begun to wait.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let start = Instant::now();
+        let mut snapshots = node.snapshots();
+        snapshots.stat(StatSnapshotRequest { key: name.clone(), ..Default::default() }).await.unwrap();
+        snapshots.mounts(MountsRequest { key: "default/3/web".into(), ..Default::default() }).await.unwrap();
+        snapshots.usage(UsageRequest { key: name.clone(), ..Default::default() }).await.unwrap();
+        snapshots.list(ListSnapshotsRequest::default()).await.unwrap();
+        commit(&node, "default/5/built", "default/3/web").await.unwrap();
+        let remove = RemoveSnapshotRequest { key: "default/5/built".into(), ..Default::default() };
+        snapshots.remove(remove).await.unwrap();
+        snapshots.cleanup(assay_proto::containerd::snapshots::CleanupRequest::default()).await.unwrap();
+        start.elapsed()
+    };
+    let (result, elapsed) = tokio::join!(waiting, others);
+    refused(result, "EVIDENCE_PENDING");
+    assert!(elapsed.as_millis() < 600, "{elapsed:?}");
+    assert!((900..1900).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_manifest_that_came_since_the_last_look_is_in_the_next_question() {
+    let (image, mut copied) = (Image::new(&["a"]), Image::new(&["a"]));
+    copied.use_foreign_layers();
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let key = format!("default/1/extract-1 {}", image.chain(0));
+    prepare(&node, &key, "").await.unwrap();
+    node.add(&copied);
+    prepare(&node, &format!("default/2/extract-1 {}", image.chain(0)), "").await.unwrap();
+    let Some(assay_proto::assay::admit_request::Subject::Chain(chain)) = node.last_question().unwrap().subject else {
+        panic!("no chain")
+    };
+    let manifests: Vec<&str> = chain.images.iter().map(|image| image.manifest.as_str()).collect();
+    assert_eq!(manifests.len(), 2);
+    assert!(manifests.contains(&copied.manifest().to_string().as_str()));
+}
+
+#[tokio::test]
+async fn labels_change_neither_question_nor_answer() {
+    let image = Image::new(&["a"]);
+    let node = Node::new(&[], Behaviour::Answer(deny())).await;
+    let forged = Image::new(&["forged"]);
+    node.add(&forged);
+    let spoofed = [
+        ("containerd.io/snapshot/cri.image-ref", "r.example/signed:1".to_owned()),
+        ("containerd.io/snapshot/cri.manifest-digest", forged.manifest().to_string()),
+        ("containerd.io/snapshot.ref", forged.chain(0).to_string()),
+    ];
+    let request = PrepareSnapshotRequest {
+        key: format!("default/1/extract-1 {}", image.chain(0)),
+        labels: spoofed.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        ..Default::default()
+    };
+    refused(node.snapshots().prepare(request).await.map(|_| ()), "NO_SIGNATURE");
+    assert_eq!(node.asked(), [image.chain(0)]);
+    let Some(assay_proto::assay::admit_request::Subject::Chain(chain)) = node.last_question().unwrap().subject else {
+        panic!("no chain")
+    };
+    assert_eq!(chain.images, []);
+}
+
+#[tokio::test]
+async fn a_layer_at_another_place_than_its_images_is_refused() {
+    let image = Image::new(&["a", "b"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let second = image.chain(1);
+    refused(prepare(&node, &format!("default/1/extract-1 {second}"), "").await, "MALFORMED");
+    prepare(&node, "default/2/base", "").await.unwrap();
+    commit(&node, "default/3/base", "default/2/base").await.unwrap();
+    refused(prepare(&node, &format!("default/4/extract-1 {second}"), "default/3/base").await, "MALFORMED");
+    refused(prepare(&node, &format!("default/5/extract-1 {}", image.chain(0)), "default/3/base").await, "MALFORMED");
+    prepare(&node, &format!("default/6/extract-1 {}", image.chain(0)), "").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_rests_on_no_layer_is_asked_about_as_no_layer() {
+    let node = Node::new(&[], Behaviour::Answer(allow())).await;
+    prepare(&node, "default/1/base", "").await.unwrap();
+    assert_eq!(node.asked(), [Digest::sha256(b"")]);
+    refused(prepare(&node, "no key of containerd's", "").await, "UNKNOWN_CHAIN");
+    let other = prepare(&node, "default/2/x", "other/1/y").await.unwrap_err();
+    assert_eq!(other.code(), Code::NotFound);
+    commit(&node, "default/3/base", "default/1/base").await.unwrap();
+    refused(prepare(&node, "other/4/x", "default/3/base").await, "UNKNOWN_CHAIN");
+}
+
+#[tokio::test]
+async fn a_commit_under_another_name_than_admitted_is_refused() {
+    let image = Image::new(&["a", "b"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let key = format!("default/1/extract-1 {}", image.chain(0));
+    prepare(&node, &key, "").await.unwrap();
+    refused(commit(&node, &format!("default/2/{}", image.chain(1)), &key).await, "cannot become");
+    commit(&node, &format!("default/2/{}", image.chain(0)), &key).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_containerd_nothing_is_unpacked() {
+    let image = Image::new(&["a"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    node.stop_containerd();
+    refused(prepare(&node, &format!("default/1/extract-1 {}", image.chain(0)), "").await, "INTERNAL");
+    assert_eq!(node.asked(), []);
+}

@@ -1,0 +1,281 @@
+//! A node in a temporary folder: the snapshotter itself, an agent that does as it is told, and containerd's two read services.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use assay_admission::Digest;
+use assay_proto::{
+    assay::{
+        AdmitRequest, AdmitResponse, admit_request,
+        gate_server::{Gate, GateServer},
+    },
+    containerd::{
+        content::{
+            Info, InfoRequest, InfoResponse, ListContentRequest, ListContentResponse, ReadContentRequest,
+            ReadContentResponse,
+            content_server::{Content, ContentServer},
+        },
+        images::{
+            GetImageRequest, GetImageResponse, Image as ImageRecord, ListImagesRequest, ListImagesResponse,
+            images_server::{Images, ImagesServer},
+        },
+        snapshots::snapshots_client::SnapshotsClient,
+        types::Descriptor,
+    },
+};
+use tempfile::TempDir;
+use tokio_stream::Iter;
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Server},
+};
+
+use crate::{Config, serve_on};
+
+#[derive(Clone, Debug)]
+pub(super) enum Behaviour {
+    Answer(AdmitResponse),
+    Hang,
+    /// Nothing listens.
+    Absent,
+    /// It answers, from a uid that is not the agent's.
+    Foreign(AdmitResponse),
+}
+
+/// An image with one index, as containerd stores it.
+#[derive(Clone)]
+pub(super) struct Image {
+    diff_ids: Vec<Digest>,
+    layers: String,
+}
+
+impl Image {
+    pub(super) fn new(layers: &[&str]) -> Self {
+        let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::sha256(layer.as_bytes())).collect();
+        Self { layers: format!("{diff_ids:?}"), diff_ids }
+    }
+
+    pub(super) fn use_foreign_layers(&mut self) {
+        self.layers = "foreign".into();
+    }
+
+    pub(super) fn chain(&self, at: usize) -> Digest {
+        let (first, rest) = self.diff_ids.split_first().unwrap();
+        rest.iter().take(at).fold(*first, |below, diff_id| Digest::sha256(format!("{below} {diff_id}").as_bytes()))
+    }
+
+    fn config_bytes(&self) -> Vec<u8> {
+        let ids: Vec<String> = self.diff_ids.iter().map(|id| format!("\"{id}\"")).collect();
+        format!("{{\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{}]}}}}", ids.join(",")).into_bytes()
+    }
+
+    fn config(&self) -> Digest {
+        Digest::sha256(&self.config_bytes())
+    }
+
+    fn manifest_bytes(&self) -> Vec<u8> {
+        format!("{{\"config\":{{\"digest\":\"{}\"}},\"layers\":{:?}}}", self.config(), self.layers).into_bytes()
+    }
+
+    pub(super) fn manifest(&self) -> Digest {
+        Digest::sha256(&self.manifest_bytes())
+    }
+
+    fn index_bytes(&self) -> Vec<u8> {
+        format!("{{\"manifests\":[{{\"digest\":\"{}\"}}]}}", self.manifest()).into_bytes()
+    }
+
+    pub(super) fn index(&self) -> Digest {
+        Digest::sha256(&self.index_bytes())
+    }
+}
+
+#[derive(Default)]
+struct Store {
+    blobs: HashMap<String, (Vec<u8>, HashMap<String, String>)>,
+    records: Vec<(String, Digest)>,
+    is_stopped: bool,
+}
+
+#[derive(Clone, Default)]
+struct Containerd(Arc<Mutex<Store>>);
+
+#[derive(Clone)]
+struct Agent {
+    behaviour: Arc<Mutex<Behaviour>>,
+    asked: Arc<Mutex<Vec<AdmitRequest>>>,
+}
+
+pub(super) struct Node {
+    folder: TempDir,
+    containerd: Containerd,
+    agent: Agent,
+    channel: Channel,
+}
+
+impl Node {
+    pub(super) async fn new(images: &[&Image], behaviour: Behaviour) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let containerd = Containerd::default();
+        let served = ContentServer::new(containerd.clone());
+        let server = Server::builder().add_service(served).add_service(ImagesServer::new(containerd.clone()));
+        let listener = assay_proto::bind(&path("c.sock"), 0o600).unwrap();
+        tokio::spawn(server.serve_with_incoming(assay_proto::accept(listener, |_| true)));
+        let agent = Agent { behaviour: Arc::new(Mutex::new(behaviour.clone())), asked: Arc::default() };
+        let is_absent = matches!(behaviour, Behaviour::Absent);
+        if !is_absent {
+            let listener = assay_proto::bind(&path("gate.sock"), 0o600).unwrap();
+            let server = Server::builder().add_service(GateServer::new(agent.clone()));
+            tokio::spawn(server.serve_with_incoming(assay_proto::accept(listener, |_| true)));
+        }
+        let config = Config {
+            containerd: path("c.sock"),
+            gate: path("gate.sock"),
+            agent_uid: None,
+            socket: path("s.sock"),
+            snapshots: path("s"),
+            verdict_timeout: Duration::from_millis(1000),
+        };
+        let listener = assay_proto::bind(&config.socket, 0o600).unwrap();
+        let channel = assay_proto::connector_to(&config.socket, &[0]);
+        if let Behaviour::Foreign(_) = behaviour {
+            // Tests run as root, and so does the agent here: it is foreign to a snapshotter that knows another uid only.
+            let overlay = Arc::new(crate::Overlay::open(folder.path().join("s").as_path()).unwrap());
+            let gate = crate::UnpackGate::new(
+                crate::Images::of(&config.containerd),
+                crate::Agent::at(&config.gate, &[4711]),
+                config.verdict_timeout,
+            );
+            let service = crate::Snapshotter::new(overlay, gate);
+            let server = Server::builder()
+                .add_service(assay_proto::containerd::snapshots::snapshots_server::SnapshotsServer::new(service));
+            tokio::spawn(server.serve_with_incoming(assay_proto::accept(listener, |_| true)));
+        } else {
+            tokio::spawn(async move { serve_on(listener, &config, || (), std::future::pending()).await });
+        }
+        let node = Self { folder, containerd, agent, channel };
+        images.iter().for_each(|image| node.add(image));
+        node
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(super) fn snapshots(&self) -> SnapshotsClient<Channel> {
+        SnapshotsClient::new(self.channel.clone())
+    }
+
+    pub(super) fn behave(&self, behaviour: Behaviour) {
+        *self.agent.behaviour.lock().unwrap() = behaviour;
+    }
+
+    pub(super) fn stop_containerd(&self) {
+        self.containerd.0.lock().unwrap().is_stopped = true;
+    }
+
+    /// Stores an image, its record and its labels as containerd does.
+    pub(super) fn add(&self, image: &Image) {
+        let mut store = self.containerd.0.lock().unwrap();
+        let mut put = |bytes: Vec<u8>, labels: &[(&str, String)]| {
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+            store.blobs.insert(Digest::sha256(&bytes).to_string(), (bytes, labels));
+        };
+        let source = ("containerd.io/distribution.source.r.example", "app".to_owned());
+        put(image.config_bytes(), std::slice::from_ref(&source));
+        let config = ("containerd.io/gc.ref.content.config", image.config().to_string());
+        put(image.manifest_bytes(), &[config, source.clone()]);
+        put(image.index_bytes(), &[("containerd.io/gc.ref.content.m.0", image.manifest().to_string()), source]);
+        store.records.push(("r.example/team/app:1".into(), image.index()));
+        store.records.push((image.config().to_string(), image.index()));
+    }
+
+    /// The chains the agent was asked about.
+    pub(super) fn asked(&self) -> Vec<Digest> {
+        let chain = |request: &AdmitRequest| match request.subject.clone().unwrap() {
+            admit_request::Subject::Chain(chain) => chain.chain.parse().unwrap(),
+            admit_request::Subject::Image(_) => panic!("asked about an image"),
+        };
+        self.agent.asked.lock().unwrap().iter().map(chain).collect()
+    }
+
+    pub(super) fn last_question(&self) -> Option<AdmitRequest> {
+        self.agent.asked.lock().unwrap().last().cloned()
+    }
+}
+
+#[tonic::async_trait]
+impl Gate for Agent {
+    async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<AdmitResponse>, Status> {
+        self.asked.lock().unwrap().push(request.into_inner());
+        let behaviour = self.behaviour.lock().unwrap().clone();
+        match behaviour {
+            Behaviour::Answer(answer) | Behaviour::Foreign(answer) => Ok(Response::new(answer)),
+            Behaviour::Hang | Behaviour::Absent => std::future::pending().await,
+        }
+    }
+}
+
+type Answers<T> = Iter<std::vec::IntoIter<Result<T, Status>>>;
+
+#[tonic::async_trait]
+impl Content for Containerd {
+    type ListStream = Answers<ListContentResponse>;
+    type ReadStream = Answers<ReadContentResponse>;
+
+    async fn info(&self, _: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn list(&self, request: Request<ListContentRequest>) -> Result<Response<Self::ListStream>, Status> {
+        assert_eq!(request.metadata().get("containerd-namespace").unwrap(), "default");
+        let store = self.0.lock().unwrap();
+        if store.is_stopped {
+            return Err(Status::unavailable("stopped"));
+        }
+        let wanted: Vec<String> = request.into_inner().filters;
+        let passes = |labels: &HashMap<String, String>| {
+            labels.keys().any(|label| wanted.contains(&format!("labels.\"{label}\"")))
+        };
+        let infos = store.blobs.iter().filter(|(_, (_, labels))| passes(labels));
+        let infos = infos.map(|(digest, (bytes, labels))| Info {
+            digest: digest.clone(),
+            size: i64::try_from(bytes.len()).unwrap(),
+            labels: labels.clone(),
+            ..Info::default()
+        });
+        let answers: Vec<_> = infos.map(|info| Ok(ListContentResponse { info: vec![info] })).collect();
+        Ok(Response::new(tokio_stream::iter(answers)))
+    }
+
+    async fn read(&self, request: Request<ReadContentRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let store = self.0.lock().unwrap();
+        let (bytes, _) = store.blobs.get(&request.into_inner().digest).ok_or_else(|| Status::not_found("blob"))?;
+        let answers = vec![Ok(ReadContentResponse { offset: 0, data: bytes.clone() })];
+        Ok(Response::new(tokio_stream::iter(answers)))
+    }
+}
+
+#[tonic::async_trait]
+impl Images for Containerd {
+    async fn get(&self, _: Request<GetImageRequest>) -> Result<Response<GetImageResponse>, Status> {
+        Err(Status::unimplemented("not used"))
+    }
+
+    async fn list(&self, request: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
+        let filters = request.into_inner().filters;
+        let store = self.0.lock().unwrap();
+        let wanted = store.records.iter().filter(|(_, target)| filters.contains(&format!("target.digest=={target}")));
+        let images = wanted.map(|(name, target)| ImageRecord {
+            name: name.clone(),
+            target: Some(Descriptor { digest: target.to_string(), ..Descriptor::default() }),
+            ..ImageRecord::default()
+        });
+        Ok(Response::new(ListImagesResponse { images: images.collect() }))
+    }
+}
