@@ -208,6 +208,14 @@ impl Containerd {
         Ok(())
     }
 
+    /// Collects garbage now, and returns when it is gone.
+    pub fn collect_garbage(&self) -> Result<()> {
+        // Only the end of a lease can be waited for.
+        self.ctr(&["leases", "create", "--id", "collect-garbage"])?.success()?;
+        self.ctr(&["leases", "delete", "--sync", "collect-garbage"])?.success()?;
+        Ok(())
+    }
+
     fn configuration_file(&self) -> PathBuf {
         self.folder.path().join("config.toml")
     }

@@ -128,7 +128,7 @@ fn token_that_was_pulled_and_put_back_signs_again() -> Result<()> {
     fs::rename(&here, &away)?;
     host.node.assay(&["--timeout", "10s", "sign", &image.by_tag(), "--key", &token.uri("ci")])?.failure()?;
     eventually("the status says so", Duration::from_secs(20), || {
-        host.node.assay(&["node", "status"]).is_ok_and(|status| status.said("token"))
+        host.node.assay(&["node", "status"]).is_ok_and(|status| status.said("key worker   NOT HEALTHY"))
     })?;
     fs::rename(&away, &here)?;
     signs_again(&host, &image.by_tag(), &token.uri("ci"))?;

