@@ -1,5 +1,5 @@
 //! How long a caller waits for its record to be durable, alone and beside seven others: `cargo test --bench append`.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a benchmark")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 use std::{
     sync::Arc,
