@@ -128,6 +128,7 @@ async fn an_endless_body_is_cut_at_the_cap_whatever_its_length_says() {
     let started = Instant::now();
     let (found, problems) = collect(plain(&[&registry.host]), &image(&format!("{}/app:1", registry.host))).await;
     assert_eq!((found.len(), kinds(&problems)), (0, vec![ProblemKind::Limit]));
+    assert!(problems[0].detail.ends_with("has more than 4194304 bytes"), "{problems:?}");
     assert!(started.elapsed() < Duration::from_secs(9), "it was read for {:?}", started.elapsed());
 }
 

@@ -134,7 +134,9 @@ async fn the_agent_is_served_and_the_stream_ends_with_a_summary() {
     let status = client.status(FetchStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.collections, status.failures), (2, 1));
     assert!(status.last_problem.contains("/app:12 was not found"), "{}", status.last_problem);
-    // At rest after work; the limit is the design's.
+    // An HTTPS registry that is not configured to be local: the system's CAs are read, and nobody is asked.
+    assert_eq!(collect(&mut client, request("127.0.0.1:1")).await, (0, vec![ProblemKind::Forbidden]));
+    // At rest after work, CAs included; the limit of the released program is the design's.
     let memory = std::fs::read_to_string(format!("/proc/{}/status", fetcher.child.id())).unwrap();
     let line = memory.lines().find(|line| line.starts_with("VmRSS")).unwrap();
     let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
