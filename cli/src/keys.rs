@@ -68,7 +68,7 @@ pub(crate) async fn run(context: &Context, verb: KeysVerb) -> Result<Exit, Failu
 }
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
-    let agent = Agent::signing(context).await?;
+    let agent = Agent::any(context).await?;
     let keys = agent.ask(agent.keys().list(agent.request(wire::ListKeysRequest {}))).await?.keys;
     let json = json!({ "keys": keys.iter().map(key_json).collect::<Vec<_>>() });
     context.console.print(&table(&keys), &json)?;
@@ -105,7 +105,7 @@ async fn public(context: &Context, uri: String) -> Result<Exit, Failure> {
 /// # Errors
 /// If there is no agent, or no such key.
 pub(crate) async fn public_key(context: &Context, uri: String) -> Result<wire::Key, Failure> {
-    let agent = Agent::signing(context).await?;
+    let agent = Agent::any(context).await?;
     let answer = agent.ask(agent.keys().public(agent.request(wire::PublicKeyRequest { uri }))).await?;
     answer.key.ok_or_else(no_key)
 }

@@ -38,6 +38,7 @@ async fn check(context: &Context, path: PathBuf) -> Result<Exit, Failure> {
         let json = json!({
             "file": path,
             "valid": true,
+            "complete": true,
             "version": version,
             "mode": mode.as_str(),
             "sha256": policy.sha256(),
@@ -61,7 +62,7 @@ async fn check(context: &Context, path: PathBuf) -> Result<Exit, Failure> {
     text.push_str("\n  - keys, certificates and thresholds: they are checked together with it");
     let unchecked: Vec<_> =
         file.unread().iter().map(|key| json!({ "key": key.name, "uri": key.uri, "why": key.why })).collect();
-    let json = json!({ "file": path, "valid": true, "files": file.document().files(), "unchecked": unchecked });
+    let json = json!({ "file": path, "valid": true, "complete": false, "files": file.document().files(), "unchecked": unchecked });
     context.console.print(&text, &json)?;
     Ok(Exit::Success)
 }

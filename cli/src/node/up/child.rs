@@ -30,6 +30,20 @@ enum Role {
     Snapshotter,
 }
 
+/// How far the node is to be stopped. The gates go first, so that nothing is asked any more; then the agent, which signs
+/// its log's last head with a key of the worker; then the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stop {
+    /// Nothing.
+    None,
+    /// What asks the agent.
+    Gates,
+    /// The agent too.
+    Agent,
+    /// What the agent asks too.
+    All,
+}
+
 /// A socket that a program listens on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketPlan {
@@ -121,6 +135,15 @@ impl Program {
     /// The sockets it listens on.
     pub(super) fn sockets(&self) -> &[SocketPlan] {
         &self.sockets
+    }
+
+    /// When it is stopped.
+    pub(super) const fn stops_at(&self) -> Stop {
+        match self.role {
+            Role::Snapshotter => Stop::Gates,
+            Role::Agent => Stop::Agent,
+            Role::KeyWorker | Role::Fetcher => Stop::All,
+        }
     }
 
     /// Whether SIGHUP makes it read its configuration again. The others would end by it.
@@ -260,6 +283,8 @@ mod tests {
         assert_eq!(owner("sign.sock"), (0, 0o660));
         let uids: Vec<u32> = programs.iter().map(Program::uid).collect();
         assert_eq!(uids, [9, 8, 7, 0]);
+        let stops: Vec<Stop> = programs.iter().map(Program::stops_at).collect();
+        assert_eq!(stops, [Stop::All, Stop::All, Stop::Agent, Stop::Gates]);
         assert_eq!(wanted(&[&bin, "--no-keyd", "--no-snapshotter"]).unwrap().len(), 2);
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{SigSet, Signal, kill},
     unistd::Pid,
 };
 use tokio::{
@@ -30,7 +30,10 @@ use crate::{
     failure::{Exit, Failure},
 };
 
-use super::{child::Program, layout::Layout};
+use super::{
+    child::{Program, Stop},
+    layout::Layout,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -46,7 +49,7 @@ pub(super) struct Node {
     programs: Vec<Program>,
     events: mpsc::Receiver<Event>,
     signals: Signals,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     keepers: JoinSet<()>,
     /// Keep their sockets until the last program is gone: it may still want to say that it stops.
     _notices: JoinSet<()>,
@@ -73,11 +76,15 @@ impl Node {
     /// # Errors
     /// If a socket cannot be bound.
     pub(super) fn start(layout: Layout, programs: Vec<Program>, logs: Option<PathBuf>) -> Result<Self, Failure> {
+        // A caller's blocked signals would be blocked here and in every program, and nothing could be stopped in order.
+        SigSet::all()
+            .thread_unblock()
+            .map_err(|error| Failure::new("IO", format!("failed to unblock signals: {error}"), ""))?;
         // Before the first program: from here on a signal stops the node in order.
         let signals = Signals::new()?;
         let shared = Arc::new(Shared { layout, logs });
         let (sender, events) = mpsc::channel(64);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::None);
         let (mut keepers, mut notices) = (JoinSet::new(), JoinSet::new());
         for program in &programs {
             let listeners = listeners(&shared.layout, program)?;
@@ -150,11 +157,14 @@ impl Node {
     pub(super) async fn run(mut self) -> Result<Exit, Failure> {
         loop {
             tokio::select! {
-                Some(event) = self.events.recv() => {
-                    if let Some((name, status)) = self.take(event)? {
-                        remark(&format!("{name} ended ({status}) and is started again"));
+                Some(event) = self.events.recv() => match self.take(event) {
+                    Ok(Some((name, status))) => remark(&format!("{name} ended ({status}) and is started again")),
+                    Ok(None) => {}
+                    Err(failure) => {
+                        self.stop().await?;
+                        return Err(failure);
                     }
-                }
+                },
                 request = self.signals.next() => match request {
                     Requested::Stop => return self.stop().await,
                     Requested::Reload => self.reload(),
@@ -191,14 +201,17 @@ impl Node {
         }
     }
 
-    /// Stops every program and removes what was made in the folder of sockets.
+    /// Stops every program, in order, and removes what was made in the folder of sockets.
     async fn stop(&mut self) -> Result<Exit, Failure> {
-        self.stop.send_replace(true);
-        // Events are drained meanwhile, or a keeper could wait for room in the channel.
-        loop {
-            tokio::select! {
-                ended = self.keepers.join_next() => if ended.is_none() { break },
-                Some(_) = self.events.recv() => {}
+        for stage in [Stop::Gates, Stop::Agent, Stop::All] {
+            let left = self.programs.iter().filter(|program| program.stops_at() > stage).count();
+            self.stop.send_replace(stage);
+            // Events are drained meanwhile, or a keeper could wait for room in the channel.
+            while self.keepers.len() > left {
+                tokio::select! {
+                    _ = self.keepers.join_next() => {}
+                    Some(_) = self.events.recv() => {}
+                }
             }
         }
         for program in &self.programs {
@@ -228,10 +241,10 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(self, events: mpsc::Sender<Event>, mut stopped: watch::Receiver<bool>) {
-        let name = self.program.name();
+    async fn keep(self, events: mpsc::Sender<Event>, mut stopped: watch::Receiver<Stop>) {
+        let (name, stage) = (self.program.name(), self.program.stops_at());
         let mut pause = FIRST_PAUSE;
-        while !*stopped.borrow() {
+        while *stopped.borrow() < stage {
             let started = Instant::now();
             let status = match self.spawn() {
                 Ok(mut child) => {
@@ -240,7 +253,7 @@ impl Keeper {
                     }
                     let ended = tokio::select! {
                         status = child.wait() => Some(status),
-                        () = told_to_stop(&mut stopped) => None,
+                        () = told_to_stop(&mut stopped, stage) => None,
                     };
                     match ended {
                         Some(Ok(status)) => status.to_string(),
@@ -256,7 +269,7 @@ impl Keeper {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                () = told_to_stop(&mut stopped) => return,
+                () = told_to_stop(&mut stopped, stage) => return,
             }
         }
     }
@@ -268,8 +281,8 @@ impl Keeper {
 }
 
 /// Also returns when the node is gone without having said anything.
-async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stop| *stop).await;
+async fn told_to_stop(stopped: &mut watch::Receiver<Stop>, stage: Stop) {
+    let _ = stopped.wait_for(|stop| *stop >= stage).await;
 }
 
 /// Asks a program to stop, and kills it if it does not.

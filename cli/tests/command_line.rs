@@ -1,0 +1,105 @@
+//! The program itself: exit codes, and what stands on standard output and standard error when something fails.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+fn assay(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_assay")).args(arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn error(output: &Output) -> Value {
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    json["error"].clone()
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_json_where_json_was_asked_for() {
+    let output = assay(&["frobnicate", "-o", "json"]);
+    assert_eq!((code(&output), error(&output)["code"].as_str()), (2, Some("USAGE")));
+    let output = assay(&["frobnicate"]);
+    assert_eq!(code(&output), 2);
+    assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+}
+
+#[test]
+fn a_node_without_an_agent_is_exit_code_4_for_every_verb_that_needs_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!("--root={}", folder.path().display());
+    for verb in [
+        &["verify", "r.example/a:1"][..],
+        &["sign", "r.example/a:1", "--key", "pkcs11:object=ci"],
+        &["keys", "list"],
+        &["keys", "generate", "ci"],
+        &["audit", "show"],
+        &["audit", "head"],
+        &["node", "status"],
+        &["node", "reload"],
+    ] {
+        let arguments: Vec<&str> = verb.iter().copied().chain([root.as_str(), "-ojson"]).collect();
+        let output = assay(&arguments);
+        assert_eq!((code(&output), error(&output)["code"].as_str()), (4, Some("AGENT_UNREACHABLE")), "{verb:?}");
+        assert!(error(&output)["remedy"].as_str().is_some_and(|remedy| remedy.contains("assayd")), "{verb:?}");
+    }
+}
+
+#[test]
+fn the_exit_codes_are_documented_in_the_help() {
+    let output = assay(&["help", "exit-codes"]);
+    assert_eq!(code(&output), 0);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for number in [0, 1, 2, 3, 4, 5, 10, 11, 12, 13] {
+        assert!(text.contains(&format!("{number:>2}  ")), "{number} is missing in {text}");
+    }
+}
+
+#[test]
+fn an_image_name_that_is_none_is_wrong_usage() {
+    let output = assay(&["verify", "r.example/\u{430}pp", "-o", "json"]);
+    assert_eq!((code(&output), error(&output)["code"].as_str()), (2, Some("USAGE")));
+}
+
+#[test]
+fn a_log_that_is_not_there_is_no_intact_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+    let dir = folder.path().display().to_string();
+    let output = assay(&["audit", "verify", "--dir", &dir, "--key", key, "-o", "json"]);
+    assert_eq!((code(&output), error(&output)["code"].as_str()), (5, Some("LOG_TAMPERED")));
+}
+
+/// A P-256 key that was made in SoftHSM for this file.
+const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAES7/8fPEsKr5zmHHYr5GxDigjL4zu
+NWLGxMrmL35Wleytj1AFSAT6ikOpFyse8ruvVimbZYoV7rBfKZ9f5JzgzQ==
+-----END PUBLIC KEY-----
+";
+
+#[test]
+fn the_first_example_passes_the_check_with_its_key_and_is_refused_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy-examples/first-steps/policy.toml");
+    std::fs::copy(example, &policy).unwrap();
+    let check = || assay(&["policy", "check", policy.to_str().unwrap(), "--root", "/nowhere", "-o", "json"]);
+
+    let output = check();
+    let error = error(&output);
+    assert_eq!((code(&output), error["code"].as_str()), (1, Some("POLICY_INVALID")));
+    let problem = &error["problems"][0];
+    assert!(problem["message"].as_str().is_some_and(|message| message.contains("ci.pem")), "{error}");
+    assert!(problem["line"].as_u64() > Some(1) && problem["column"].as_u64() > Some(1), "{error}");
+
+    std::fs::write(folder.path().join("ci.pem"), KEY).unwrap();
+    assert_eq!(code(&check()), 0);
+    std::fs::write(folder.path().join("ci.pem"), KEY.replacen('M', "N", 1)).unwrap();
+    assert_eq!(code(&check()), 1);
+}
