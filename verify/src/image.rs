@@ -314,6 +314,3 @@ fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     }
     chains
 }
-
-#[cfg(test)]
-mod tests;

@@ -131,7 +131,7 @@ impl DistinguishedNamePattern {
         let mut attributes: Vec<(String, String)> = Vec::new();
         for part in split(text) {
             let (kind, value) = part.split_once('=').ok_or_else(|| PatternError::NotAnAttribute(part.to_owned()))?;
-            let kind = attribute_type(kind.trim())?;
+            let kind = attribute_type(kind.trim_matches(' '))?;
             let value = unescape(value)?;
             if value.is_empty() {
                 return Err(PatternError::NotAnAttribute(part.to_owned()));
@@ -208,7 +208,7 @@ fn attribute_type(text: &str) -> Result<String, PatternError> {
 }
 
 fn unescape(text: &str) -> Result<String, PatternError> {
-    let text = text.trim_start();
+    let text = text.trim_start_matches(' ');
     if text.starts_with('#') {
         return Err(PatternError::Hex);
     }

@@ -210,4 +210,58 @@ fn pss(identifier: &AlgorithmIdentifier<'_>) -> Option<&'static dyn Verification
 }
 
 #[cfg(test)]
-mod tests;
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use x509_parser::{
+        der_parser::{
+            asn1_rs::{Any, FromDer, Oid},
+            oid,
+        },
+        prelude::AlgorithmIdentifier,
+    };
+
+    use super::*;
+
+    fn accepted(oid: Oid<'_>, issuer: PublicKeyKind) -> bool {
+        signature_algorithm(&AlgorithmIdentifier::new(oid, None), issuer).is_some()
+    }
+
+    #[test]
+    fn sha_1_md5_and_algorithms_of_another_key_type_are_refused() {
+        let rsa = PublicKeyKind::Rsa { bits: 2048 };
+        assert!(accepted(oid!(1.2.840.113549.1.1.11), rsa));
+        assert!(accepted(oid!(1.2.840.10045.4.3.2), PublicKeyKind::P256));
+        for refused in [
+            oid!(1.2.840.113549.1.1.5),
+            oid!(1.2.840.113549.1.1.4),
+            oid!(1.2.840.10045.4.1),
+            oid!(1.2.840.10045.4.3.1),
+            oid!(1.3.101.112),
+        ] {
+            assert!(!accepted(refused.clone(), rsa) && !accepted(refused, PublicKeyKind::P256));
+        }
+        assert!(!accepted(oid!(1.2.840.10045.4.3.2), rsa));
+        assert!(!accepted(oid!(1.2.840.113549.1.1.11), PublicKeyKind::P256));
+    }
+
+    #[test]
+    fn pss_counts_with_one_hash_and_its_salt_length_only() {
+        let with = |parameters: &str| {
+            let der = hex::decode(parameters).unwrap();
+            let (_, any) = Any::from_der(&der).unwrap();
+            let identifier = AlgorithmIdentifier::new(oid!(1.2.840.113549.1.1.10), Some(any));
+            signature_algorithm(&identifier, PublicKeyKind::Rsa { bits: 2048 }).is_some()
+        };
+        let sha256 = "300d06096086480165030402010500";
+        let sha384 = "300d06096086480165030402020500";
+        let parameters = |hash: &str, mask: &str, salt: u8| {
+            format!("3034a00f{hash}a11c301a06092a864886f70d010108{mask}a203020120")
+                .replace("020120", &format!("0201{salt:02x}"))
+        };
+        assert!(with(&parameters(sha256, sha256, 32)));
+        assert!(!with(&parameters(sha256, sha256, 20)));
+        assert!(!with(&parameters(sha256, sha384, 32)));
+        assert!(!with(&parameters(sha384, sha384, 32)));
+        assert!(with(&parameters(sha384, sha384, 48)));
+    }
+}

@@ -130,19 +130,20 @@ pub fn manifest_annotations(chain: &[Certificate]) -> BTreeMap<String, String> {
 }
 
 fn payload(subject: &Descriptor, annotations: &BTreeMap<String, String>) -> Vec<u8> {
-    // serde_json's map is sorted by key, as Go's is.
-    let mut target = serde_json::json!({
-        "mediaType": subject.media_type.as_str(),
-        "digest": subject.digest.to_string(),
-        "size": subject.size,
-    });
-    if let (false, Some(fields)) = (annotations.is_empty(), target.as_object_mut()) {
-        fields.insert(
-            "annotations".to_owned(),
-            annotations.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect::<serde_json::Map<_, _>>().into(),
-        );
-    }
-    serde_json::json!({ "targetArtifact": target }).to_string().into_bytes()
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let pairs: Vec<_> = annotations.iter().map(|(key, value)| format!("{}:{}", text(key), text(value))).collect();
+    let annotations = match pairs.as_slice() {
+        [] => String::new(),
+        pairs => format!(r#","annotations":{{{}}}"#, pairs.join(",")),
+    };
+    // Written out, not serialised: the order of the fields is notation's.
+    format!(
+        r#"{{"targetArtifact":{{"mediaType":{},"digest":"{}","size":{}{annotations}}}}}"#,
+        text(subject.media_type.as_str()),
+        subject.digest,
+        subject.size,
+    )
+    .into_bytes()
 }
 
 fn protected(algorithm: Algorithm, signing_time: UnixTime, expiry: Option<UnixTime>) -> Vec<u8> {

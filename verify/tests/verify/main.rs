@@ -1,0 +1,13 @@
+//! What verification accepts and refuses, against real signatures and against crafted ones. One test binary: linking is slow.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod bundles;
+mod certificates;
+mod cose;
+mod images;
+mod jws;
+mod mutation;
+mod real;
+mod signing;
+mod simple_signing;
+mod support;
