@@ -1,6 +1,11 @@
 //! A disk that is really full: Prepare says so, Remove works, and after it Prepare works again.
 
+use std::sync::Arc;
+
+use redb::StorageBackend;
+
 use super::*;
+use crate::overlay::ballast::{Ballast, Cushioned};
 
 struct Small(TempDir);
 
@@ -73,4 +78,21 @@ fn a_snapshotter_that_starts_on_a_full_disk_can_remove() {
     overlay.remove("default/1/c").unwrap();
     overlay.cleanup().unwrap();
     assert_eq!(folders(&root), Vec::<String>::new());
+}
+
+#[test]
+fn a_write_that_finds_no_space_gets_that_of_the_ballast_once() {
+    let disk = Small::new();
+    let ballast = Arc::new(Ballast::new(disk.0.path()));
+    ballast.make().unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(disk.0.path().join("f")).unwrap();
+    let file = Cushioned::new(file, ballast).unwrap();
+    disk.fill("filler");
+    file.set_len(1 << 20).unwrap();
+    assert!(!disk.0.path().join("ballast").exists());
+    disk.fill("filler2");
+    file.write(4096, &[7; 4096]).unwrap();
+    file.set_len(8 << 20).unwrap();
+    let refused = file.write(7 << 20, &[7; 4096]).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
 }
