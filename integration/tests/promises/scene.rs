@@ -5,7 +5,8 @@
 
 use anyhow::{Context, Result, ensure};
 use assay_testkit::{
-    Cosign, CosignKey, Finished, Host, ImageBuilder, PolicyText, PushedImage, Registry, Repository, Version,
+    Cosign, CosignKey, Finished, Host, ImageBuilder, PolicyText, PushedImage, Registry, Repository, Token, TokenKey,
+    Version,
 };
 use serde_json::json;
 
@@ -20,21 +21,32 @@ pub(crate) struct Scene {
 impl Scene {
     /// The policy enforces.
     pub(crate) fn enforcing(version: Version) -> Result<Self> {
-        Self::start(version, PolicyText::enforcing())
+        Self::start(version, PolicyText::enforcing(), None)
+    }
+
+    /// The policy enforces, and a key in a token signs the log's head.
+    pub(crate) fn enforcing_with_signed_log(version: Version) -> Result<Self> {
+        let token = Token::create("assay")?;
+        token.generate("log", TokenKey::P256)?;
+        Self::start(version, PolicyText::enforcing(), Some(token))
     }
 
     /// The policy observes.
     pub(crate) fn observing(version: Version) -> Result<Self> {
-        Self::start(version, PolicyText::observing())
+        Self::start(version, PolicyText::observing(), None)
     }
 
-    fn start(version: Version, policy: PolicyText) -> Result<Self> {
+    fn start(version: Version, policy: PolicyText, token: Option<Token>) -> Result<Self> {
         let registry = Registry::start()?;
         let cosign = Cosign::new()?;
         let ci = cosign.generate_key("ci")?;
         let policy = policy.key("ci", &ci.public_pem()?).rule("production", &[&production(&registry)], 1, &["ci"]);
-        let host = Host::reserve(version, registry)?.up(&policy)?;
-        Ok(Self { host, cosign, ci, policy })
+        let host = Host::reserve(version, registry)?;
+        let host = match token {
+            Some(token) => host.with_token(token, &[])?,
+            None => host,
+        };
+        Ok(Self { host: host.up(&policy)?, cosign, ci, policy })
     }
 
     /// The repository that the rule covers.

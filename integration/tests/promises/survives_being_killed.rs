@@ -13,7 +13,7 @@ const RECOVERY: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_hundred_kills_admit_nothing_and_break_nothing() -> Result<()> {
-    let scene = Scene::enforcing(Version::V2)?;
+    let scene = Scene::enforcing_with_signed_log(Version::V2)?;
     let signed: Vec<_> = (0..4).map(|number| scene.signed(&format!("signed-{number}"))).collect::<Result<_>>()?;
     let unsigned: Vec<_> = (0..2).map(|number| scene.unsigned(&format!("unsigned-{number}"))).collect::<Result<_>>()?;
     let mut dice = Dice::new();
@@ -36,6 +36,7 @@ fn a_hundred_kills_admit_nothing_and_break_nothing() -> Result<()> {
     for image in &unsigned {
         refused(scene.host.containerd.pull(&image.by_tag(), PullBy::Default)?, "NO_SIGNATURE")?;
     }
+    scene.host.node.assay(&["audit", "head"])?.success()?;
     scene.host.node.assay(&["audit", "verify"])?.success()?;
     Ok(())
 }
