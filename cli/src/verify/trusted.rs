@@ -177,6 +177,9 @@ mod tests {
         assert_eq!(exit(true, false, &findings), Exit::Success);
         assert_eq!(exit(false, true, &findings), Exit::NoSignature);
         assert_eq!(exit(false, false, &findings), Exit::NotSatisfied);
+        let limit = assay_verify::LimitReached { what: "signatures", limit: 64 };
+        let cut_off = Findings { limit: Some(limit), ..Findings::default() };
+        assert_eq!(exit(true, false, &cut_off), Exit::NotSatisfied);
     }
 
     #[tokio::test(flavor = "current_thread")]
