@@ -51,11 +51,11 @@ impl Key {
                 for image in images {
                     add(image.manifest.value());
                     add(image.config.value());
-                    add(&[b'i']);
+                    add(b"i");
                     image.indexes.iter().for_each(|index| add(index.value()));
-                    add(&[b'n']);
+                    add(b"n");
                     image.names.iter().for_each(|name| add(name.to_string().as_bytes()));
-                    add(&[b'e']);
+                    add(b"e");
                 }
             }
             Subject::Image { name, top } => {

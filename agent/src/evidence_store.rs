@@ -179,33 +179,30 @@ impl EvidenceStore {
         written.map(|()| u64::try_from(bytes.len()).unwrap_or(u64::MAX))
     }
 
-    /// Drops the subjects that were written longest ago until nine tenths of the limit are used, then every blob that no
-    /// subject names and no document type marks as an image's. Gives the bytes left.
+    /// Forgets the subjects and image documents that were written longest ago, until nine tenths of the limit are used,
+    /// and removes every blob that nothing names any more. Gives the bytes left.
     fn evict(&self) -> io::Result<u64> {
-        let mut subjects: Vec<(SystemTime, PathBuf)> = fs::read_dir(self.folder.join("subjects"))?
-            .filter_map(|entry| {
-                let entry = entry.ok()?;
-                Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
-            })
-            .collect();
-        subjects.sort_unstable();
-        let mut subjects = subjects.into_iter();
-        loop {
-            let left = self.sweep()?;
-            if left <= self.limit / 10 * 9 {
-                return Ok(left);
-            }
-            // A tenth of the subjects at a time keeps the number of sweeps small.
-            let batch = subjects.len().div_ceil(10);
-            if batch == 0 {
-                return self.drop_documents(left);
-            }
-            for (_, path) in subjects.by_ref().take(batch) {
-                let hex = path.file_stem().map(PathBuf::from).unwrap_or_default();
-                let _ = fs::remove_file(self.folder.join("types").join(hex));
-                fs::remove_file(path)?;
+        let mut oldest_first: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for part in ["subjects", "types"] {
+            for entry in fs::read_dir(self.folder.join(part))? {
+                let entry = entry?;
+                oldest_first.push((entry.metadata()?.modified()?, entry.path()));
             }
         }
+        oldest_first.sort_unstable();
+        // A tenth at a time keeps the number of sweeps small.
+        let batch = oldest_first.len().div_ceil(10).max(1);
+        let mut left = self.sweep()?;
+        for batch in oldest_first.chunks(batch) {
+            if left <= self.limit / 10 * 9 {
+                break;
+            }
+            for (_, path) in batch {
+                fs::remove_file(path)?;
+            }
+            left = self.sweep()?;
+        }
+        Ok(left)
     }
 
     /// Removes blobs that nothing names and counts what is left.
@@ -237,14 +234,6 @@ impl EvidenceStore {
             }
         }
         Ok(left)
-    }
-
-    /// With no subject left, image documents alone are over the limit: containerd has them anyway.
-    fn drop_documents(&self, left: u64) -> io::Result<u64> {
-        for entry in fs::read_dir(self.folder.join("types"))? {
-            fs::remove_file(entry?.path())?;
-        }
-        self.sweep().map(|after| after.min(left))
     }
 }
 
@@ -295,7 +284,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let subject = Digest::sha256(b"image");
         let kept = artifact(subject, b"manifest", b"bundle");
-        EvidenceStore::open(folder.path(), 1 << 20).unwrap().keep(&[document(b"{}")], &[kept.clone()]).unwrap();
+        EvidenceStore::open(folder.path(), 1 << 20)
+            .unwrap()
+            .keep(&[document(b"{}")], std::slice::from_ref(&kept))
+            .unwrap();
         let store = EvidenceStore::open(folder.path(), 1 << 20).unwrap();
         assert_eq!(store.artifacts(&subject), [kept]);
         assert_eq!(store.document(&Digest::sha256(b"{}")), Some(document(b"{}")));
@@ -308,11 +300,11 @@ mod tests {
         let store = EvidenceStore::open(folder.path(), 1 << 20).unwrap();
         let subject = Digest::sha256(b"image");
         let kept = artifact(subject, b"manifest", b"bundle");
-        store.keep(&[], &[kept.clone()]).unwrap();
+        store.keep(&[], std::slice::from_ref(&kept)).unwrap();
         let path = folder.path().join("blobs/sha256").join(kept.manifest.digest().hex());
         fs::write(&path, b"manifesT").unwrap();
         assert_eq!(store.artifacts(&subject), []);
-        store.keep(&[], &[kept.clone()]).unwrap();
+        store.keep(&[], std::slice::from_ref(&kept)).unwrap();
         assert_eq!(store.artifacts(&subject), [kept]);
     }
 

@@ -3,6 +3,8 @@
 
 mod case;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

@@ -14,14 +14,18 @@ use tokio::sync::oneshot;
 
 /// Requests that may wait for the worker; one more is refused at once.
 const QUEUE: usize = 32;
-/// One call, whole: signing with a slow token takes tens of milliseconds, making an RSA key some seconds.
-const CALL_DEADLINE: Duration = Duration::from_secs(20);
+/// One call, whole: signing with a slow token takes tens of milliseconds; the worker's own deadline is 5 s.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// Making an RSA key in a small token takes up to a minute, which is what the worker allows for it.
+const GENERATE_DEADLINE: Duration = Duration::from_secs(65);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LAST_BACK_OFF: Duration = Duration::from_secs(10);
 
 /// A handle to the key worker; clones share one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyWorker {
+    path: PathBuf,
+    uid: u32,
     queue: mpsc::SyncSender<Job>,
     health: Arc<Mutex<Result<String, String>>>,
 }
@@ -52,7 +56,6 @@ enum Job {
     List(Answer<KeyList>),
     Public(KeyUri, Answer<KeyInfo>),
     Sign(SignRequest, Answer<Vec<u8>>),
-    Generate(GenerateRequest, Answer<KeyInfo>),
 }
 
 impl KeyWorker {
@@ -61,7 +64,7 @@ impl KeyWorker {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
         let health = Arc::new(Mutex::new(Err("not connected yet".to_owned())));
         let mut connection = Connection {
-            path,
+            path: path.clone(),
             uid,
             client: None,
             back_off: FIRST_BACK_OFF,
@@ -74,7 +77,7 @@ impl KeyWorker {
                 connection.run(job);
             }
         })?;
-        Ok(Self { queue, health })
+        Ok(Self { path, uid, queue, health })
     }
 
     /// The keys of the token.
@@ -92,9 +95,13 @@ impl KeyWorker {
         self.ask(|answer| Job::Sign(SignRequest { uri, scheme, message }, answer)).await
     }
 
-    /// A new key.
+    /// A new key. Over a connection of its own: it takes long, and signing goes on meanwhile.
     pub(crate) async fn generate(&self, request: GenerateRequest) -> Result<KeyInfo, KeyWorkerError> {
-        self.ask(|answer| Job::Generate(request, answer)).await
+        let (path, uid) = (self.path.clone(), self.uid);
+        let made = tokio::task::spawn_blocking(move || {
+            WorkerClient::connect(&path, &[uid], GENERATE_DEADLINE)?.generate(&request)
+        });
+        Ok(made.await.unwrap_or_else(|error| Err(ClientError::Transport { why: error.to_string() }))?)
     }
 
     /// Asks how the worker is; the answer shows in [`KeyWorker::health`] when it comes.
@@ -143,7 +150,6 @@ impl Connection {
             Job::List(answer) => drop(answer.send(self.call(WorkerClient::list))),
             Job::Public(uri, answer) => drop(answer.send(self.call(|client| client.public(&uri)))),
             Job::Sign(request, answer) => drop(answer.send(self.call(|client| client.sign(&request)))),
-            Job::Generate(request, answer) => drop(answer.send(self.call(|client| client.generate(&request)))),
         }
     }
 
@@ -218,5 +224,13 @@ const fn is_broken(error: &ClientError) -> bool {
 
 /// Whether an answer says that no key can be used now, rather than that one request was wrong.
 const fn concerns_the_token(error: &KeyError) -> bool {
-    matches!(error, KeyError::TokenAbsent { .. } | KeyError::PinRefused { .. } | KeyError::ModuleFailed { .. })
+    matches!(
+        error,
+        KeyError::TokenAbsent { .. }
+            | KeyError::AmbiguousToken { .. }
+            | KeyError::PinRefused { .. }
+            | KeyError::ModuleFailed { .. }
+            | KeyError::ModuleUnavailable { .. }
+            | KeyError::Deadline { .. }
+    )
 }
