@@ -446,8 +446,11 @@ fn fill_and_free(mount: &Path) {
         while file.write_all(&[0; 4096]).is_ok() {}
         let length = file.metadata().unwrap().len();
         file.set_len(length.saturating_sub(round % 4 * 4096)).unwrap();
+        let written = || fs::metadata(dir.join("journal")).unwrap().len();
         let mut refused = None;
+        let mut length = 0;
         while refused.is_none() {
+            length = written();
             let number = log.head().size;
             match log.append_wait(record(number), Durability::Synced) {
                 Ok(recorded) => assert_eq!(recorded.id().index(), number),
@@ -458,7 +461,7 @@ fn fill_and_free(mount: &Path) {
         let head = log.head();
         assert!(matches!(log.append_wait(record(head.size), Durability::Soon), Err(LogError::Full { .. })));
         assert!(matches!(log.store_checkpoint(&key.sign(&log.unsigned_checkpoint())), Err(LogError::Full { .. })));
-        assert_eq!(log.head(), head, "a refused record leaves nothing behind");
+        assert_eq!((log.head(), written()), (head, length), "a refused record leaves nothing behind");
 
         drop(file);
         fs::remove_file(&ballast).unwrap();

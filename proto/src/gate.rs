@@ -257,7 +257,8 @@ mod tests {
         )
         .unwrap();
         let Subject::Chain { images, .. } = request.subject() else { panic!("not a chain") };
-        assert_eq!((images[0].names.len(), images[0].indexes.len()), (1, 1));
+        let image = images.first().unwrap();
+        assert_eq!((image.names.len(), image.indexes.len()), (1, 1));
         assert_eq!(GateAdmit::request(GateAdmit::request_message(&request)).unwrap(), request);
     }
 
