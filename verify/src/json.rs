@@ -33,11 +33,11 @@ pub(crate) enum JsonError {
     Limit(#[from] LimitReached),
 }
 
-/// Reads one document: UTF-8, nothing behind it, no key twice in an object, not even in another case.
+/// Reads one document: UTF-8, nothing behind it, no key twice in an object, and no field twice in another case.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
     let work = Work { values: Cell::new(0), limit: Cell::new(None) };
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    ValueSeed { depth: 0, work: &work }
+    ValueSeed { depth: 0, keys: Keys::Fields, work: &work }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))
         .map_err(|error| work.limit.get().map_or_else(|| JsonError::Syntax(error.to_string()), JsonError::Limit))
@@ -64,9 +64,26 @@ impl Work {
     }
 }
 
+/// What the keys of an object are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Names of fields, which Go matches in any case.
+    Fields,
+    /// A map's own keys, which Go keeps apart by case: images have labels `Name` and `name`.
+    Map,
+}
+
+impl Keys {
+    /// The keys of the object that stands under `key` (OCI image-spec: annotations; config.md: `config.Labels`).
+    fn under(key: &str) -> Self {
+        if matches!(key, "annotations" | "Labels") { Self::Map } else { Self::Fields }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct ValueSeed<'w> {
     depth: usize,
+    keys: Keys,
     work: &'w Work,
 }
 
@@ -88,7 +105,7 @@ impl ValueSeed<'_> {
         if self.depth >= MAX_JSON_DEPTH {
             return Err(self.work.stop("levels in a JSON document", MAX_JSON_DEPTH));
         }
-        Ok(Self { depth: self.depth + 1, work: self.work })
+        Ok(Self { depth: self.depth + 1, keys: Keys::Fields, work: self.work })
     }
 }
 
@@ -140,9 +157,10 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         let inner = self.inner()?;
         let mut members = Vec::new();
         while let Some(key) = map.next_key_seed(KeySeed)? {
+            let inner = Self { keys: Keys::under(&key), ..inner };
             members.push((key, map.next_value_seed(inner)?));
         }
-        match colliding_key(&members) {
+        match colliding_key(&members, self.keys) {
             Some(key) => Err(A::Error::custom(format!("the key {key:?} stands twice in one object (case ignored)"))),
             None => Ok(Value::Object(members)),
         }
@@ -184,8 +202,14 @@ fn fold(key: &str) -> impl Iterator<Item = char> {
     })
 }
 
-fn colliding_key(members: &[(Cow<'_, str>, Value<'_>)]) -> Option<String> {
-    let mut folded: Vec<String> = members.iter().map(|(key, _)| fold(key).collect()).collect();
+fn colliding_key(members: &[(Cow<'_, str>, Value<'_>)], keys: Keys) -> Option<String> {
+    let mut folded: Vec<String> = members
+        .iter()
+        .map(|(key, _)| match keys {
+            Keys::Fields => fold(key).collect(),
+            Keys::Map => key.clone().into_owned(),
+        })
+        .collect();
     folded.sort_unstable();
     folded.array_windows().find(|[a, b]| a == b).map(|[a, _]| a.clone())
 }

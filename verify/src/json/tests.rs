@@ -12,6 +12,18 @@ fn syntax(text: &str) -> String {
 }
 
 #[test]
+fn labels_and_annotations_may_differ_in_case_alone_and_fields_beside_and_below_them_may_not() {
+    for map in ["annotations", "Labels"] {
+        assert!(parse(format!(r#"{{"{map}":{{"Name":"a","name":"b"}}}}"#).as_bytes()).is_ok(), "{map}");
+        assert!(syntax(&format!(r#"{{"{map}":{{"name":"a","name":"b"}}}}"#)).contains("stands twice"), "{map}");
+        let below = format!(r#"{{"{map}":{{"a":{{"layers":1,"Layers":2}}}}}}"#);
+        assert!(syntax(&below).contains("stands twice"), "{map}");
+    }
+    assert!(syntax(r#"{"annotations":{},"Annotations":{}}"#).contains("stands twice"));
+    assert!(syntax(r#"{"labels":{"Name":"a","name":"b"}}"#).contains("stands twice"));
+}
+
+#[test]
 fn keys_that_collide_in_any_case_are_refused_at_every_depth() {
     for (text, key) in [
         (r#"{"a":1,"a":1}"#, "a"),
