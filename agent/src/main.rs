@@ -15,6 +15,9 @@ struct Arguments {
     /// Configuration file [default: DIR/etc/assay/assayd.toml].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Stop when the program that started this one ends, however it ends.
+    #[arg(long)]
+    stop_with_parent: bool,
     /// Show more.
     #[arg(long, short)]
     verbose: bool,
@@ -22,6 +25,9 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if arguments.stop_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    }
     let level = if arguments.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
     // systemd sets JOURNAL_STREAM where stderr leads to the journal anyway; fields are kept only by its own protocol.
     match std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok()) {

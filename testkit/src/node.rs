@@ -186,7 +186,8 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of the node\n{}", self.log());
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "--- log of the node\n{}", self.log());
         }
         // A failure leaves a process that its own parent has lost already.
         let _ = self.stop();

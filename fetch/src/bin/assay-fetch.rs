@@ -41,11 +41,20 @@ struct Arguments {
     /// The configuration [default: ROOT/etc/assay/fetch.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Stop when the program that started this one ends, however it ends
+    #[arg(long)]
+    stop_with_parent: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_logging();
+    if arguments.stop_with_parent
+        && let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
+    {
+        tracing::error!("assay-fetch stops: it cannot learn of its parent's end: {error}");
+        return ExitCode::FAILURE;
+    }
     // Before any thread: the inherited socket's variables are taken out of the environment.
     let inherited = inherited_listener();
     let runtime = tokio::runtime::Builder::new_current_thread()

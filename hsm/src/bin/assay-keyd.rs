@@ -31,6 +31,9 @@ struct Arguments {
     /// Check configuration and PIN source, then end; the token is not touched
     #[arg(long)]
     check: bool,
+    /// Stop when the program that started this one ends, however it ends
+    #[arg(long)]
+    stop_with_parent: bool,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     harden().context("hardening")?;
+    if arguments.stop_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .context("learning of the parent's end")?;
+    }
     let paths = Paths::below(arguments.root.clone());
     let file = arguments.config.clone().unwrap_or_else(|| paths.config());
     let config = Config::read(&file, &paths)?;

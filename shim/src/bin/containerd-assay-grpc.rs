@@ -18,11 +18,18 @@ struct Arguments {
     /// Where etc/assay, run/assay and var/lib/assay are
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// Stop when the program that started this one ends, however it ends
+    #[arg(long)]
+    stop_with_parent: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     log_to_journal_or_stderr();
     let arguments = Arguments::parse();
+    if arguments.stop_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .context("failed to be told of the parent's end")?;
+    }
     let root = std::path::absolute(&arguments.root).context("failed to find the root folder")?;
     let config =
         Config::load(&Paths::below(root), arguments.config.as_deref()).context("failed to load configuration")?;

@@ -1,8 +1,6 @@
 //! `make demo`: the real programs, in folders of their own, from a fresh token to a checked log. In: CONTAINERD=2 or 1.6.
 //! Out: what each program was asked and what it said. Ends everything it started, also when interrupted.
 
-#![expect(clippy::print_stdout, reason = "printing is what a demonstration does")]
-
 use std::fs;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +12,14 @@ use assay_testkit::{
     sha256,
 };
 use tokio::signal::unix::{SignalKind, signal};
+
+/// `println!` that does not mind a closed pipe (`make demo | head`): everything is still cleared away.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
 
 fn main() -> ExitCode {
     if let Err(error) = notice_interruption() {
@@ -89,7 +95,7 @@ fn demonstrate() -> Result<()> {
     demo.say(&["audit", "head"])?;
     demo.say(&["audit", "verify"])?;
     demo.stop()?;
-    println!("{END}");
+    say!("{END}");
     Ok(())
 }
 
@@ -113,9 +119,9 @@ impl Demo {
         let token = Token::create("assay")?;
         token.generate("log", TokenKey::P256)?;
         token.generate("ci-release", TokenKey::P256)?;
-        println!("  a SoftHSM token `assay` with the keys `log` and `ci-release`");
+        say!("  a SoftHSM token `assay` with the keys `log` and `ci-release`");
         let registry = Registry::start()?;
-        println!("  a registry on {}", registry.host());
+        say!("  a registry on {}", registry.host());
         let (key, public) = (token.uri("ci-release"), token.uri("ci-release").replace("type=private", "type=public"));
         let pin = sha256(&token.public_key("ci-release")?);
         let policy = PolicyText::enforcing().token_key("ci-release", &public, pin.trim_start_matches("sha256:")).rule(
@@ -124,18 +130,18 @@ impl Demo {
             1,
             &["ci-release"],
         );
-        println!("  this policy:\n");
-        policy.document().lines().for_each(|line| println!("    {line}"));
+        say!("  this policy:\n");
+        policy.document().lines().for_each(|line| say!("    {line}"));
         let uses = [KeyUse { label: "ci-release", purpose: "image", peers: &[0] }];
         let host = Host::reserve(version, registry)?.with_token(token, &uses)?.up(&policy)?;
-        println!("\n  assayd, assay-keyd, assay-fetch and containerd-assay-grpc, each under its own uid");
-        println!("  {}", host.containerd.program_version()?);
+        say!("\n  assayd, assay-keyd, assay-fetch and containerd-assay-grpc, each under its own uid");
+        say!("  {}", host.containerd.program_version()?);
         Ok(Self { host, key, policy })
     }
 
     fn push(&self, name: &str) -> Result<PushedImage> {
         let image = ImageBuilder::busybox(name)?.push(&self.host.repository("prod/app"), name)?;
-        println!("  pushed {}\n         {}", image.by_tag(), image.digest);
+        say!("  pushed {}\n         {}", image.by_tag(), image.digest);
         Ok(image)
     }
 
@@ -173,10 +179,10 @@ impl Demo {
         let fetched =
             own.iter().filter(|layer| requests.iter().any(|line| line.starts_with("GET") && line.contains(**layer)));
         let fetched = fetched.count();
-        println!("\n  layers of this image alone: {}; downloaded by containerd: {fetched}", own.len());
+        say!("\n  layers of this image alone: {}; downloaded by containerd: {fetched}", own.len());
         match self.host.containerd.version() {
             Version::V2 => ensure!(fetched == 0, "a layer was downloaded before the verdict"),
-            Version::V1_6 => println!("  (containerd 1.6 downloads before it unpacks; nothing was unpacked)"),
+            Version::V1_6 => say!("  (containerd 1.6 downloads before it unpacks; nothing was unpacked)"),
         }
         Ok(())
     }
@@ -201,7 +207,7 @@ fn change_signature(image: &PushedImage) -> Result<()> {
             *byte = if *byte == b'A' { b'B' } else { b'A' };
         }
     })?;
-    println!("  one byte of its signature is changed in the registry");
+    say!("  one byte of its signature is changed in the registry");
     Ok(())
 }
 
@@ -214,19 +220,19 @@ fn containerd_version() -> Result<Version> {
 }
 
 fn chapter(title: &str) {
-    println!("\n== {title}\n");
+    say!("\n== {title}\n");
 }
 
 /// Prints the command and its words, without the progress that a terminal would have overwritten.
 fn show(finished: Finished) -> Result<Finished> {
     const LINES: usize = 14;
-    println!("  $ {}", short(finished.command_line()));
+    say!("  $ {}", short(finished.command_line()));
     let said: Vec<_> =
         finished.stdout.lines().chain(finished.stderr.lines()).filter(|line| !is_progress(line)).collect();
     for line in said.iter().skip(said.len().saturating_sub(LINES)) {
-        println!("    {line}");
+        say!("    {line}");
     }
-    println!("    -> {} in {} ms\n", finished.status, finished.took.as_millis());
+    say!("    -> {} in {} ms\n", finished.status, finished.took.as_millis());
     ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
     Ok(finished)
 }

@@ -170,6 +170,9 @@ impl Program {
         command
             .arg("--root")
             .arg(root)
+            // `node up` may be killed; what it started must not go on without anybody who restarts and stops it. The
+            // signal follows the thread that spawned: this runtime has one.
+            .arg("--stop-with-parent")
             .env_clear()
             .envs(inherited_environment())
             .env("LISTEN_FDS", listeners.len().to_string())
