@@ -21,6 +21,8 @@ pub enum DenyCode {
     Malformed,
     /// Evidence is being collected and did not come in time.
     EvidencePending,
+    /// The registry has no image of this name.
+    NotFound,
     /// The registry or the fetcher could not be reached.
     EvidenceUnavailable,
     /// The registry wants credentials, or refuses those that were given.
@@ -39,7 +41,7 @@ pub enum DenyCode {
 
 impl DenyCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoSignature,
         Self::NotSatisfied,
         Self::NoRule,
@@ -48,6 +50,7 @@ impl DenyCode {
         Self::AmbiguousConfig,
         Self::Malformed,
         Self::EvidencePending,
+        Self::NotFound,
         Self::EvidenceUnavailable,
         Self::RegistryAuth,
         Self::Limit,
@@ -69,6 +72,7 @@ impl DenyCode {
             Self::AmbiguousConfig => "AMBIGUOUS_CONFIG",
             Self::Malformed => "MALFORMED",
             Self::EvidencePending => "EVIDENCE_PENDING",
+            Self::NotFound => "NOT_FOUND",
             Self::EvidenceUnavailable => "EVIDENCE_UNAVAILABLE",
             Self::RegistryAuth => "REGISTRY_AUTH",
             Self::Limit => "LIMIT",
@@ -91,6 +95,7 @@ impl DenyCode {
             Self::AmbiguousConfig => "several manifests name this image's config and not all of them are admitted",
             Self::Malformed => "the image's documents are malformed or contradict each other",
             Self::EvidencePending => "its signatures are still being collected",
+            Self::NotFound => "the registry has no such image",
             Self::EvidenceUnavailable => "its signatures could not be collected",
             Self::RegistryAuth => "the registry refused the node's credentials",
             Self::Limit => "a limit was reached while judging it",
@@ -113,6 +118,7 @@ impl DenyCode {
             Self::AmbiguousConfig => "remove the foreign image (`ctr image ls`, `ctr image rm`) and pull again",
             Self::Malformed => "push the image again with an up-to-date tool, or ask its publisher",
             Self::EvidencePending => "pull again in a moment",
+            Self::NotFound => "check repository, tag and platform",
             Self::EvidenceUnavailable => "check the registry and `assay node status`, then pull again",
             Self::RegistryAuth => {
                 "give the fetcher credentials for this registry (docker config.json), then pull again"
@@ -137,6 +143,7 @@ impl DenyCode {
             | Self::UnknownChain
             | Self::AmbiguousConfig
             | Self::Malformed
+            | Self::NotFound
             | Self::RegistryAuth
             | Self::Limit
             | Self::NoPolicy

@@ -182,8 +182,8 @@ impl Sorter {
 
 fn reason_of(problem: &wire::Problem) -> Reason {
     let code = match problem.kind() {
-        wire::ProblemKind::NotFound
-        | wire::ProblemKind::Unreachable
+        wire::ProblemKind::NotFound => DenyCode::NotFound,
+        wire::ProblemKind::Unreachable
         | wire::ProblemKind::Forbidden
         | wire::ProblemKind::Deadline
         | wire::ProblemKind::Unspecified => DenyCode::EvidenceUnavailable,

@@ -57,7 +57,7 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
     let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject) {
         (Some(key), _, _) => Trusted::key(context, key).await?,
         (None, Some(store), Some(subject)) => Trusted::certificates(store, subject)?,
-        (None, _, _) => return agent::run(context, &arguments.registry, image, platform).await,
+        (None, _, _) => return agent::run(context, image, platform).await,
     };
     let fetched = Fetched::collect(context, &arguments.registry, &image, &platform).await?;
     trusted.judge(context, &image, &fetched)

@@ -50,6 +50,7 @@ pub(super) fn is_settled(decision: &Decision) -> bool {
             | DenyCode::NotSatisfied
             | DenyCode::AmbiguousConfig
             | DenyCode::EvidencePending
+            | DenyCode::NotFound
             | DenyCode::EvidenceUnavailable
             | DenyCode::RegistryAuth
             | DenyCode::Limit

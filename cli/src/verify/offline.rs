@@ -165,9 +165,8 @@ fn unbound(error: &BindError, problems: &[Problem]) -> Failure {
 
 fn reason(problem: &Problem) -> Reason {
     let code = match problem.kind {
-        ProblemKind::NotFound | ProblemKind::Unreachable | ProblemKind::Forbidden | ProblemKind::Deadline => {
-            DenyCode::EvidenceUnavailable
-        }
+        ProblemKind::NotFound => DenyCode::NotFound,
+        ProblemKind::Unreachable | ProblemKind::Forbidden | ProblemKind::Deadline => DenyCode::EvidenceUnavailable,
         ProblemKind::Auth => DenyCode::RegistryAuth,
         ProblemKind::Limit => DenyCode::Limit,
         ProblemKind::Malformed => DenyCode::Malformed,

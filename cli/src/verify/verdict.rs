@@ -47,6 +47,7 @@ pub(super) const fn exit(outcome: &Outcome) -> Exit {
         Outcome::Deny { first, .. } => match first.code {
             DenyCode::NoSignature => Exit::NoSignature,
             DenyCode::NotSatisfied => Exit::NotSatisfied,
+            DenyCode::NotFound => Exit::NoImage,
             DenyCode::AgentUnavailable => Exit::AgentUnreachable,
             DenyCode::NoRule
             | DenyCode::Blocked
