@@ -1,7 +1,10 @@
 //! Verdicts in memory: an answer that was recorded once may be given again to the same question under the same policy,
 //! until the first of the facts that it rests on stops holding. Never on disk, and never a refusal.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use assay_admission::{AdmissionRequest, Digest, RecordId, Subject, UnixTime, Verdict};
 use quick_cache::sync::Cache;
@@ -12,7 +15,7 @@ const CAPACITY: usize = 4_096;
 /// Longest life of a verdict: what it rests on is verified again at least this often.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-/// What a cached verdict is found by: the whole question and the policy that answers it.
+/// What a cached verdict is found by: the whole question but for the layer chain, and the policy that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
@@ -26,6 +29,9 @@ pub(crate) struct VerdictCache {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     verdict: Verdict,
+    /// The layer chains for which it holds: those that every image of the question contains. One image is asked about
+    /// once for each of its layers, and the answer is the same.
+    chains: Arc<[Digest]>,
     record: RecordId,
     until: UnixTime,
     until_monotonic: Instant,
@@ -45,9 +51,8 @@ impl Key {
         add(request.namespace().as_str().as_bytes());
         add(request.platform().to_string().as_bytes());
         match request.subject() {
-            Subject::Chain { chain, images } => {
+            Subject::Chain { images, .. } => {
                 add(b"chain");
-                add(chain.to_string().as_bytes());
                 for image in images {
                     add(image.manifest.value());
                     add(image.config.value());
@@ -79,21 +84,32 @@ impl VerdictCache {
     }
 
     /// The verdict for this question, if one is kept and still holds.
-    pub(crate) fn get(&self, key: &Key, now: UnixTime, monotonic: Instant) -> Option<(Verdict, RecordId)> {
+    pub(crate) fn get(
+        &self,
+        key: &Key,
+        subject: &Subject,
+        now: UnixTime,
+        monotonic: Instant,
+    ) -> Option<(Verdict, RecordId)> {
         let entry = self.entries.get(key)?;
-        if now <= entry.until && monotonic <= entry.until_monotonic {
-            return Some((entry.verdict, entry.record));
+        if now > entry.until || monotonic > entry.until_monotonic {
+            self.entries.remove(key);
+            return None;
         }
-        self.entries.remove(key);
-        None
+        let holds = match subject {
+            Subject::Chain { chain, .. } => entry.chains.contains(chain),
+            Subject::Image { .. } => true,
+        };
+        holds.then_some((entry.verdict, entry.record))
     }
 
-    /// Keeps a recorded admission until the last second at which its facts hold. Refusals are not kept: an image that is
-    /// signed after it was refused is admitted at once.
+    /// Keeps a recorded admission, for these chains and until the last second at which its facts hold. Refusals are not
+    /// kept: an image that is signed after it was refused is admitted at once.
     pub(crate) fn put(
         &self,
         key: Key,
         verdict: &Verdict,
+        chains: &[Digest],
         holds_until: Option<UnixTime>,
         now: UnixTime,
         monotonic: Instant,
@@ -104,6 +120,7 @@ impl VerdictCache {
         let Ok(life) = u64::try_from(seconds) else { return };
         let entry = Entry {
             verdict: verdict.clone(),
+            chains: chains.into(),
             record,
             until: UnixTime::from_seconds(now.seconds() + seconds),
             until_monotonic: monotonic + Duration::from_secs(life),
@@ -143,26 +160,45 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_on_an_image_holds_for_its_chains_and_no_other() {
+        let chain = |text: &[u8]| Subject::Chain { chain: Digest::sha256(text), images: vec![] };
+        let ask = |text: &[u8]| {
+            let namespace = "default".parse().unwrap();
+            AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), chain(text), Documents::new()).unwrap()
+        };
+        let (cache, policy, start) = (VerdictCache::new(), Digest::sha256(b""), Instant::now());
+        let key = Key::of(&ask(b"1"), &policy);
+        cache.put(key, &allow(), &[Digest::sha256(b"1"), Digest::sha256(b"2")], None, NOW, start);
+        for (text, holds) in [(b"1", true), (b"2", true), (b"3", false)] {
+            let request = ask(text);
+            assert_eq!(Key::of(&request, &policy), key);
+            assert_eq!(cache.get(&key, request.subject(), NOW, start).is_some(), holds);
+        }
+    }
+
+    #[test]
     fn a_verdict_ends_with_its_first_fact_by_either_clock() {
         let cache = VerdictCache::new();
-        let key = Key::of(&request(Gate::Ask, "a:1"), &Digest::sha256(b""));
+        let asked = request(Gate::Ask, "a:1");
+        let (key, subject) = (Key::of(&asked, &Digest::sha256(b"")), asked.subject());
         let start = Instant::now();
         let later = |seconds: i64| UnixTime::from_seconds(NOW.seconds() + seconds);
-        cache.put(key, &allow(), Some(later(10)), NOW, start);
-        assert!(cache.get(&key, later(10), start).is_some());
-        assert!(cache.get(&key, later(11), start).is_none());
-        cache.put(key, &allow(), Some(later(10)), NOW, start);
-        assert!(cache.get(&key, later(-500), start + Duration::from_secs(11)).is_none());
+        cache.put(key, &allow(), &[], Some(later(10)), NOW, start);
+        assert!(cache.get(&key, subject, later(10), start).is_some());
+        assert!(cache.get(&key, subject, later(11), start).is_none());
+        cache.put(key, &allow(), &[], Some(later(10)), NOW, start);
+        assert!(cache.get(&key, subject, later(-500), start + Duration::from_secs(11)).is_none());
     }
 
     #[test]
     fn refusals_and_facts_that_ended_are_not_kept() {
         let cache = VerdictCache::new();
-        let key = Key::of(&request(Gate::Ask, "a:1"), &Digest::sha256(b""));
+        let asked = request(Gate::Ask, "a:1");
+        let (key, subject) = (Key::of(&asked, &Digest::sha256(b"")), asked.subject());
         let start = Instant::now();
-        cache.put(key, &Verdict::unrecorded_refusal(Reason::new(DenyCode::NoSignature, "")), None, NOW, start);
-        assert!(cache.get(&key, NOW, start).is_none());
-        cache.put(key, &allow(), Some(UnixTime::from_seconds(NOW.seconds() - 1)), NOW, start);
-        assert!(cache.get(&key, NOW, start).is_none());
+        cache.put(key, &Verdict::unrecorded_refusal(Reason::new(DenyCode::NoSignature, "")), &[], None, NOW, start);
+        assert!(cache.get(&key, subject, NOW, start).is_none());
+        cache.put(key, &allow(), &[], Some(UnixTime::from_seconds(NOW.seconds() - 1)), NOW, start);
+        assert!(cache.get(&key, subject, NOW, start).is_none());
     }
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use assay_admission::{AdmissionRequest, DenyCode, Gate, Reason, UnixTime, Verdict};
+use assay_admission::{AdmissionRequest, DenyCode, Digest, Gate, Reason, Subject, UnixTime, Verdict};
 use assay_audit::{Durability, Log};
 use tokio::sync::watch;
 
@@ -36,9 +36,12 @@ pub(crate) struct Judge {
     waits: Waits,
     cache: VerdictCache,
     /// Judgements under way, so that parallel requests for one image are judged once. Held for look-ups only.
-    under_way: Mutex<HashMap<Key, watch::Receiver<Option<Verdict>>>>,
+    under_way: Mutex<HashMap<Question, watch::Receiver<Option<Verdict>>>>,
     counts: Counts,
 }
+
+/// What is judged once however often it is asked at the same time: a cache key, and the layer chain if one is asked about.
+type Question = (Key, Option<Digest>);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +117,7 @@ impl Judge {
             return self.refuse(request, None, Reason::new(DenyCode::NoPolicy, detail)).await;
         };
         let key = Key::of(request, &loaded.policy.digest_of_all());
-        if let Some((verdict, first)) = self.cache.get(&key, now(), Instant::now()) {
+        if let Some((verdict, first)) = self.cache.get(&key, request.subject(), now(), Instant::now()) {
             self.counts.cache_hits.fetch_add(1, Ordering::Relaxed);
             // Its first record was synced before it was ever used; this use may follow within a second.
             self.log.append(record::repeated(request, &verdict, first, &loaded, now()), Durability::Soon, |_| {});
@@ -147,12 +150,16 @@ impl Judge {
         request: &AdmissionRequest,
         loaded: Arc<Loaded>,
     ) -> watch::Receiver<Option<Verdict>> {
+        let question = match request.subject() {
+            Subject::Chain { chain, .. } => (key, Some(*chain)),
+            Subject::Image { .. } => (key, None),
+        };
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(receiver) = under_way.get(&key) {
+        if let Some(receiver) = under_way.get(&question) {
             return receiver.clone();
         }
         let (sender, receiver) = watch::channel(None);
-        under_way.insert(key, receiver.clone());
+        under_way.insert(question, receiver.clone());
         let (judge, request) = (Arc::clone(self), request.clone());
         tokio::spawn(async move {
             let judged = tokio::spawn({
@@ -167,7 +174,7 @@ impl Judge {
                     judge.refuse(&request, Some(&loaded), Reason::new(DenyCode::Internal, what)).await
                 }
             };
-            judge.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            judge.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&question);
             let _ = sender.send(Some(verdict));
         });
         receiver
@@ -200,7 +207,7 @@ impl Judge {
         };
         let verdict = record::verdict(&decision, &recorded);
         if verdict.is_allow() {
-            self.cache.put(key, &verdict, decision.holds_until(), at, Instant::now());
+            self.cache.put(key, &verdict, &case.common_chains(), decision.holds_until(), at, Instant::now());
             self.keep(case);
         }
         verdict

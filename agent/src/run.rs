@@ -61,7 +61,8 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
     let mut signals = Signals::new().map_err(|error| StartError::System("signals", error))?;
 
     let log_folder = config.state.join("log");
-    std::fs::create_dir_all(&log_folder).map_err(|error| StartError::System("log folder", error))?;
+    // The log makes its own folder, closed to others.
+    std::fs::create_dir_all(&config.state).map_err(|error| StartError::System("state folder", error))?;
     let in_log = |error| StartError::Log(log_folder.display().to_string(), error);
     let (log, opened) = Log::open(&log_folder, &config.log_origin).map_err(in_log)?;
     let log = Arc::new(log);

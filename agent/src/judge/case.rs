@@ -222,6 +222,19 @@ impl OpenCase {
         }
     }
 
+    /// The layer chains for which the decision is the same: those that every image contains. If the documents of any are
+    /// not bound to each other, that is the chain that was asked about alone.
+    pub(super) fn common_chains(&self) -> Vec<Digest> {
+        let bound: Result<Vec<_>, ()> = self.images.iter().map(|image| image.bound.as_ref().map_err(|_| ())).collect();
+        match bound.as_deref() {
+            Ok([first, others @ ..]) => {
+                let in_all = |chain: &&Digest| others.iter().all(|other| other.contains_chain(chain));
+                first.chains().iter().filter(in_all).copied().collect()
+            }
+            Ok([]) | Err(()) => self.chain.into_iter().collect(),
+        }
+    }
+
     /// What was collected and is not kept yet.
     pub(super) fn into_collected(self) -> (Vec<Document>, Vec<Artifact>) {
         (self.fetched, self.images.into_iter().flat_map(|image| image.fresh).collect())

@@ -1,20 +1,29 @@
 //! Assay's promises, each shown with the real programs: containerd 1.6 and 2.x, docker-registry, cosign, notation, SoftHSM.
 //! One file per promise, all in one program, because linking takes longer than most of the tests.
 
+mod peer;
 mod scene;
 
 mod admitted_under_observe_is_judged_again;
+mod agent_has_no_network;
+mod another_port_is_another_registry;
+mod bodies_are_judged_whole;
 mod broken_policy_keeps_the_last_good_one;
 mod evidence_outlives_the_registry;
 mod foreign_layers_are_not_unpacked;
+mod full_disk_admits_nothing;
 mod key_worker_is_apart;
+mod keys_sign_only_what_they_are_for;
 mod labels_are_never_believed;
 mod log_tells_what_was_decided;
+mod names_lead_to_no_file;
 mod no_answer_is_no;
 mod one_waits_and_others_go_on;
 mod other_signatures_do_not_count;
 mod signed_image_is_unpacked_and_runs;
 mod snapshots_are_those_of_overlayfs;
+mod sockets_serve_their_own_peers;
+mod stopped_programs_admit_nothing;
 mod survives_being_killed;
 mod token_signs_what_others_verify;
 mod unsigned_image_is_not_unpacked;
