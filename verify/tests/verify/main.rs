@@ -7,6 +7,7 @@ mod cose;
 mod images;
 mod jws;
 mod mutation;
+mod oci_types;
 mod real;
 mod signing;
 mod simple_signing;
