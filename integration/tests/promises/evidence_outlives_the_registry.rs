@@ -48,6 +48,27 @@ fn changed_evidence_on_disk_admits_nothing() -> Result<()> {
     refused(scene.host.containerd.run(&image.by_tag(), &[])?, "assay: ")
 }
 
+#[test]
+fn evidence_of_another_image_put_in_its_place_admits_nothing() -> Result<()> {
+    let mut scene = Scene::enforcing(Version::V2)?;
+    let (signed, unsigned) = (scene.signed("signed")?, scene.unsigned("unsigned")?);
+    scene.host.containerd.pull(&signed.by_tag(), PullBy::Default)?.success()?;
+    let subjects = scene.host.node.root().join("var/lib/assay/agent/evidence/subjects");
+    let file = |digest: &str| subjects.join(format!("{}.json", digest.trim_start_matches("sha256:")));
+    assay_testkit::eventually("the evidence is kept", std::time::Duration::from_secs(10), || {
+        file(&signed.digest).exists()
+    })?;
+    scene.host.node.stop()?;
+    std::fs::copy(file(&signed.digest), file(&unsigned.digest))?;
+    std::os::unix::fs::chown(file(&unsigned.digest), Some(assay_testkit::AGENT_UID), Some(assay_testkit::AGENT_UID))?;
+    scene.host.start_node()?;
+    // It is read, and is a good signature: of something else.
+    refused(scene.host.containerd.pull(&unsigned.by_tag(), PullBy::Default)?, "NOT_SATISFIED")?;
+    scene.host.registry.stop()?;
+    assert_eq!(scene.host.containerd.run(&signed.by_tag(), &[])?.success()?.stdout, "hello from signed\n");
+    Ok(())
+}
+
 /// Adds one to a byte in the middle of every file below `folder`, and counts the files.
 fn change_every_file(folder: &std::path::Path) -> Result<usize> {
     let mut changed = 0;
