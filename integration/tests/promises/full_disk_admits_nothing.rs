@@ -1,13 +1,19 @@
-//! A full disk under the snapshotter: removing goes on, and garbage collection alone makes room again.
+//! Full disks: under the snapshotter, removing goes on and garbage collection alone makes room again; under the log, nothing
+//! is admitted until it can be recorded.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use assay_testkit::{Finished, Host, ImageBuilder, PolicyText, PullBy, PushedImage, Registry, Version, eventually};
+use assay_testkit::{
+    AGENT_UID, Finished, Host, ImageBuilder, PolicyText, PullBy, PushedImage, Registry, Version, eventually,
+};
 use nix::mount::{MsFlags, mount};
+
+use crate::scene::{Scene, refused};
 
 const SNAPSHOTS_MIB: usize = 32;
 
@@ -64,6 +70,35 @@ fn no_space(answer: &Finished) -> Result<()> {
     if answer.status.success() || !answer.said("no space left") {
         bail!("not refused for want of space: {answer}");
     }
+    Ok(())
+}
+
+#[test]
+fn full_log_admits_nothing_until_there_is_room() -> Result<()> {
+    let mut scene = Scene::enforcing(Version::V2)?;
+    scene.host.node.stop()?;
+    let folder = scene.host.node.root().join("var/lib/assay/agent/log");
+    fs::remove_dir_all(&folder)?;
+    small_disk(&folder, "512k", AGENT_UID)?;
+    scene.host.start_node()?;
+
+    let images: Vec<_> = (0..4).map(|number| scene.signed(&format!("{number}"))).collect::<Result<_>>()?;
+    let unsigned = scene.unsigned("unsigned")?;
+    let filler = folder.join("filler");
+    // Refusals take what room is left in the log's own last page.
+    eventually("the log is full", Duration::from_secs(30), || {
+        let _ = fill(&filler);
+        scene.host.node.assay(&["verify", &unsigned.by_tag()]).is_ok_and(|answer| answer.said("LOG_UNAVAILABLE"))
+    })?;
+    for image in &images {
+        refused(scene.host.containerd.pull(&image.by_tag(), PullBy::Default)?, "LOG_UNAVAILABLE")?;
+    }
+    assert!(scene.host.containerd.snapshots()?.is_empty());
+    fs::remove_file(&filler)?;
+    for image in &images {
+        scene.host.containerd.pull(&image.by_tag(), PullBy::Default)?.success()?;
+    }
+    scene.host.node.assay(&["audit", "show", "-o", "json"])?.success()?;
     Ok(())
 }
 
