@@ -26,4 +26,5 @@ mod sockets_serve_their_own_peers;
 mod stopped_programs_admit_nothing;
 mod survives_being_killed;
 mod token_signs_what_others_verify;
+mod trial_node_ends_whole;
 mod unsigned_image_is_not_unpacked;
