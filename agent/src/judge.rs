@@ -184,7 +184,7 @@ impl Judge {
     async fn judge(&self, key: Key, request: &AdmissionRequest, loaded: &Arc<Loaded>) -> Verdict {
         let at = now();
         // Request → evidence: what is kept here first; the fetcher only if that does not suffice.
-        let mut case = match self.open_case(request, loaded).await {
+        let mut case = match self.open_case(request).await {
             Ok(case) => case,
             Err(reason) => return self.refuse(request, Some(loaded), reason).await,
         };
@@ -207,7 +207,10 @@ impl Judge {
         };
         let verdict = record::verdict(&decision, &recorded);
         if verdict.is_allow() {
-            self.cache.put(key, &verdict, &case.common_chains(), decision.holds_until(), at, Instant::now());
+            // What a tag leads to changes: only what is named by digest is remembered.
+            if names_a_digest(request.subject()) {
+                self.cache.put(key, &verdict, &case.common_chains(), decision.holds_until(), at, Instant::now());
+            }
             self.keep(case);
         }
         verdict
@@ -251,6 +254,13 @@ impl Judge {
             let _ = done.send(outcome);
         });
         written.await.unwrap_or(Err(assay_audit::LogError::Closed))
+    }
+}
+
+fn names_a_digest(subject: &Subject) -> bool {
+    match subject {
+        Subject::Chain { .. } => true,
+        Subject::Image { name, top } => top.is_some() || name.reference.digest().is_some(),
     }
 }
 

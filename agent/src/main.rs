@@ -1,6 +1,6 @@
 //! `assayd`: reads its arguments, sets up its log, and runs the agent.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 
 use clap::Parser;
 use tracing_subscriber::{filter::LevelFilter, prelude::*};
@@ -34,7 +34,12 @@ fn main() -> anyhow::Result<()> {
         Some(journal) => tracing_subscriber::registry().with(level).with(journal).init(),
         None => tracing_subscriber::registry()
             .with(level)
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(false),
+            )
             .init(),
     }
     // One thread answers; what takes long (signatures, disk) goes to a few more that come and go.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use assay_admission::{
-    AdmissionRequest, DenyCode, Digest, Document, Documents, Gate, ImageClaim, ImageRef, Outcome, Platform, Reason,
-    Subject, UnixTime,
+    AdmissionRequest, CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageClaim, Outcome, Platform,
+    Reason, Subject, UnixTime,
 };
 use assay_policy::{Case, CaseImage, Collection, Decision, ImageState};
 use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, bind, claim_of, verify};
@@ -38,6 +38,8 @@ struct OpenImage {
     /// Artifacts that are not kept yet.
     fresh: Vec<Artifact>,
     problems: Vec<Reason>,
+    /// Whether a registry was asked for its signatures.
+    was_collected: bool,
 }
 
 /// Whether nothing that could still be collected would change the decision for the better.
@@ -64,7 +66,7 @@ pub(super) fn is_settled(decision: &Decision) -> bool {
 
 impl Judge {
     /// Binds the documents of every image in question and takes what evidence is kept.
-    pub(super) async fn open_case(&self, request: &AdmissionRequest, loaded: &Loaded) -> Result<OpenCase, Reason> {
+    pub(super) async fn open_case(&self, request: &AdmissionRequest) -> Result<OpenCase, Reason> {
         let mut case = match request.subject() {
             Subject::Chain { chain, images } => OpenCase {
                 gate: request.gate(),
@@ -84,7 +86,7 @@ impl Judge {
                     (Some(digest), _) | (None, Some(digest)) => Some(*digest),
                     (None, None) => None,
                 };
-                self.open_by_name(request, &name.reference, top, loaded).await?
+                self.open_by_name(request, name, top).await?
             }
         };
         for image in &mut case.images {
@@ -99,16 +101,14 @@ impl Judge {
     async fn open_by_name(
         &self,
         request: &AdmissionRequest,
-        name: &ImageRef,
+        candidate: &CandidateName,
         top: Option<Digest>,
-        _loaded: &Loaded,
     ) -> Result<OpenCase, Reason> {
-        let Subject::Image { name: candidate, .. } = request.subject() else {
-            return Err(Reason::new(DenyCode::Internal, "not a question by name"));
-        };
+        let name = &candidate.reference;
         let platform = request.platform();
         let mut documents = request.documents().clone();
         let mut fetched = Collected::default();
+        let mut was_collected = false;
         let mut claimed = top.map(|top| self.claim(&top, &mut documents, platform, candidate));
         if !matches!(claimed, Some(Ok(_))) {
             let reference = match top {
@@ -117,6 +117,8 @@ impl Judge {
             };
             let wanted = Wanted { reference, image_for: Some(platform.clone()), subjects: Vec::new() };
             fetched = self.collector.collect(wanted, self.waits.collection).await;
+            // With an image's own documents, the fetcher brings their signatures.
+            was_collected = true;
             documents.extend(fetched.documents.clone());
             let found = top.or(fetched.top).ok_or_else(|| {
                 fetched
@@ -136,6 +138,7 @@ impl Judge {
         image.artifacts.clone_from(&fetched.artifacts);
         image.fresh = fetched.artifacts;
         image.problems = fetched.problems;
+        image.was_collected = was_collected;
         Ok(OpenCase {
             gate: request.gate(),
             chain: None,
@@ -150,7 +153,7 @@ impl Judge {
         top: &Digest,
         documents: &mut Documents,
         platform: &Platform,
-        name: &assay_admission::CandidateName,
+        name: &CandidateName,
     ) -> Result<ImageClaim, BindError> {
         // Index, manifest, config: each can be missed once.
         for _ in 0..3 {
@@ -173,7 +176,7 @@ impl Judge {
         let deadline = Instant::now() + self.waits.collection;
         for image in case.images.iter_mut().take(MAX_COLLECTED_IMAGES) {
             let subjects = image.subjects();
-            if subjects.is_empty() || !image.fresh.is_empty() {
+            if subjects.is_empty() || std::mem::replace(&mut image.was_collected, true) {
                 continue;
             }
             let repositories: BTreeSet<_> =
@@ -198,7 +201,14 @@ impl Judge {
 impl OpenImage {
     fn bind(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> Self {
         let bound = bind(claim, documents, platform).map(Arc::new).map_err(|error| reason_of(&error));
-        Self { claim: claim.clone(), bound, artifacts: Vec::new(), fresh: Vec::new(), problems: Vec::new() }
+        Self {
+            claim: claim.clone(),
+            bound,
+            artifacts: Vec::new(),
+            fresh: Vec::new(),
+            problems: Vec::new(),
+            was_collected: false,
+        }
     }
 
     /// The documents whose signatures count for this image.
@@ -279,9 +289,5 @@ fn decide(loaded: &Loaded, gate: Gate, chain: Option<Digest>, images: &[OpenImag
 }
 
 fn reason_of(error: &BindError) -> Reason {
-    let code = match error {
-        BindError::Missing { .. } => DenyCode::EvidenceUnavailable,
-        _ => DenyCode::Malformed,
-    };
-    Reason::new(code, error.to_string())
+    Reason::new(error.code(), error.to_string())
 }

@@ -38,6 +38,8 @@ const WAITS: Waits = Waits { verdict: Duration::from_millis(400), collection: Du
 enum Fetcher {
     Brings(Vec<Artifact>),
     BringsAfter(Duration, Vec<Artifact>),
+    /// Also the image's own documents, the manifest first.
+    Resolves(Vec<Document>, Vec<Artifact>),
     Fails(DenyCode),
     Panics,
 }
@@ -56,6 +58,11 @@ impl Collect for Played {
         let (pause, outcome) = match does {
             Fetcher::Brings(artifacts) => (Duration::ZERO, Ok(artifacts)),
             Fetcher::BringsAfter(pause, artifacts) => (pause, Ok(artifacts)),
+            Fetcher::Resolves(documents, artifacts) => {
+                let top = documents.first().map(|document| *document.digest());
+                let documents = documents.into_iter().map(|document| (*document.digest(), document)).collect();
+                return Collected { documents, top, artifacts, problems: vec![] };
+            }
             Fetcher::Fails(code) => (Duration::ZERO, Err(Reason::new(code, "played"))),
             Fetcher::Panics => panic!("the stage that collects panics"),
         };
@@ -169,6 +176,10 @@ impl Image {
             config.bytes().len()
         );
         Self { manifest: document(MediaType::OCI_MANIFEST, manifest.into_bytes()), config, chain: diff_id }
+    }
+
+    fn documents(&self) -> Vec<Document> {
+        vec![self.manifest.clone(), self.config.clone()]
     }
 
     fn request(&self) -> AdmissionRequest {
@@ -333,6 +344,22 @@ async fn a_refusal_is_not_remembered_and_a_changed_policy_forgets_an_admission()
     assert_eq!(code(&scene.judge.admit(image.request()).await), None);
     scene.apply(2, "enforce", false).await;
     assert_eq!(code(&scene.judge.admit(image.request()).await), Some(DenyCode::NotSatisfied));
+}
+
+#[tokio::test]
+async fn a_tag_that_moved_to_an_unsigned_image_is_not_answered_from_memory() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let (signed, unsigned) = (Image::new("a"), Image::new("b"));
+    let ask = || {
+        let name = CandidateName { reference: "r.example/app:1".parse().unwrap(), source: NameSource::Requested };
+        let (namespace, platform) = ("default".parse().unwrap(), "linux/amd64".parse().unwrap());
+        let subject = Subject::Image { name, top: None };
+        AdmissionRequest::new(Gate::Ask, namespace, platform, subject, Documents::new()).unwrap()
+    };
+    scene.plays(Fetcher::Resolves(signed.documents(), vec![scene.signature(&signed)]));
+    assert_eq!(code(&scene.judge.admit(ask()).await), None);
+    scene.plays(Fetcher::Resolves(unsigned.documents(), vec![]));
+    assert_eq!(code(&scene.judge.admit(ask()).await), Some(DenyCode::NoSignature));
 }
 
 #[tokio::test]
