@@ -9,17 +9,19 @@ use nix::sys::signal::Signal;
 
 use crate::scene::{Scene, refused};
 
-/// Longer than the gate's own limit of three seconds.
-const STANDSTILL: Duration = Duration::from_secs(4);
+/// Longer than the gate waits, three seconds for each of the two layers: one that let a layer pass would let the image pass.
+const LONG: Duration = Duration::from_secs(7);
+const SHORT: Duration = Duration::from_secs(2);
 const RECOVERY: Duration = Duration::from_secs(30);
 
 #[test]
 fn program_that_stands_still_during_a_pull_lets_nothing_through() -> Result<()> {
     let scene = Scene::enforcing_with_signed_log(Version::V2)?;
-    let programs = [Program::Agent, Program::Fetcher, Program::KeyWorker, Program::Snapshotter];
-    for (round, program) in programs.into_iter().enumerate() {
+    let programs =
+        [(Program::Agent, LONG), (Program::Fetcher, LONG), (Program::KeyWorker, SHORT), (Program::Snapshotter, SHORT)];
+    for (round, (program, standstill)) in programs.into_iter().enumerate() {
         // At the very start, and when containerd has asked already.
-        for pause in [0, 60, 200] {
+        for pause in [0, 150] {
             let tag = |kind: &str| format!("{kind}-{round}-{pause}");
             let (signed, unsigned) = (scene.signed(&tag("signed"))?, scene.unsigned(&tag("unsigned"))?);
             let containerd = &scene.host.containerd;
@@ -28,7 +30,7 @@ fn program_that_stands_still_during_a_pull_lets_nothing_through() -> Result<()> 
                     [&signed, &unsigned].map(|image| scope.spawn(|| containerd.pull(&image.by_tag(), PullBy::Default)));
                 std::thread::sleep(Duration::from_millis(pause));
                 scene.host.node.signal(program, Signal::SIGSTOP)?;
-                std::thread::sleep(STANDSTILL);
+                std::thread::sleep(standstill);
                 scene.host.node.signal(program, Signal::SIGCONT)?;
                 for (pull, is_signed) in pulls.into_iter().zip([true, false]) {
                     let answer = pull.join().ok().context("the pulling thread panicked")??;
