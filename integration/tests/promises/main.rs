@@ -9,6 +9,7 @@ mod agent_has_no_network;
 mod another_port_is_another_registry;
 mod bodies_are_judged_whole;
 mod broken_policy_keeps_the_last_good_one;
+mod catalogue_names_tests_that_exist;
 mod evidence_outlives_the_registry;
 mod foreign_layers_are_not_unpacked;
 mod full_disk_admits_nothing;
