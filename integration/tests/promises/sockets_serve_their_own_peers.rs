@@ -108,7 +108,7 @@ fn break_connections(scene: &Scene, role: &str) -> Result<()> {
 
 fn said_in_status(scene: &Scene, socket: &Path) -> Result<()> {
     let mut last = None;
-    let wanted = format!("{STRANGER}");
+    let wanted = format!("uid {STRANGER}");
     let seen = eventually("the status names the foreign uid", Duration::from_secs(20), || {
         last = scene.host.node.assay(&["node", "status"]).ok();
         last.as_ref().is_some_and(|status| status.said(&wanted))
