@@ -118,10 +118,13 @@ impl Judge {
         };
         let key = Key::of(request, &loaded.policy.digest_of_all());
         if let Some((verdict, first)) = self.cache.get(&key, request.subject(), now(), Instant::now()) {
-            self.counts.cache_hits.fetch_add(1, Ordering::Relaxed);
-            // Its first record was synced before it was ever used; this use may follow within a second.
-            self.log.append(record::repeated(request, &verdict, first, &loaded, now()), Durability::Soon, |_| {});
-            return verdict;
+            // Its first record was synced before it was ever used. This use is handed to the system before it is answered
+            // and synced within a second; if even that fails, the image is judged anew, and refused for want of a record.
+            let record = record::repeated(request, &verdict, first, &loaded, now());
+            if self.write(record, Durability::Soon).await.is_ok() {
+                self.counts.cache_hits.fetch_add(1, Ordering::Relaxed);
+                return verdict;
+            }
         }
         let mut judgement = self.join(key, request, Arc::clone(&loaded));
         let patience = match request.gate() {
