@@ -4,6 +4,8 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -45,6 +47,9 @@ pub(crate) enum LoadError {
     /// The file is larger than a policy can be.
     #[error("{path}: {bytes} bytes, at most {MAX_FILE_BYTES} are read")]
     TooLarge { path: PathBuf, bytes: u64 },
+    /// Others could have written it.
+    #[error("{path}: {why}")]
+    Unsafe { path: PathBuf, why: String },
     /// The policy says something wrong.
     #[error("{0}")]
     Policy(String),
@@ -146,11 +151,60 @@ impl ActivePolicy {
     }
 }
 
+/// Reads a file that nobody but root and the agent's own user may have written.
 fn read_bounded(path: &Path) -> Result<Vec<u8>, LoadError> {
     let read = |source| LoadError::Read { path: path.to_owned(), source };
-    let bytes = fs::metadata(path).map_err(read)?.len();
+    // Opened without waiting: a pipe in the file's place would hold up every later reload.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|error| read(error.into()))?;
+    let file = fs::File::from(file);
+    let metadata = file.metadata().map_err(read)?;
+    if !metadata.is_file() {
+        return Err(LoadError::Unsafe { path: path.to_owned(), why: "is not a file".into() });
+    }
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        let why = format!("belongs to uid {owner}; `chown root` it, or whoever that is decides what runs here");
+        return Err(LoadError::Unsafe { path: path.to_owned(), why });
+    }
+    if mode & 0o022 != 0 {
+        let why = format!("has mode {mode:04o}; `chmod go-w` it, or others decide what runs here");
+        return Err(LoadError::Unsafe { path: path.to_owned(), why });
+    }
+    let bytes = metadata.len();
     if bytes > MAX_FILE_BYTES {
         return Err(LoadError::TooLarge { path: path.to_owned(), bytes });
     }
-    fs::read(path).map_err(read)
+    let mut content = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(read)?;
+    Ok(content)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_that_others_may_write_or_that_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.toml");
+        fs::write(&file, "version = 1").unwrap();
+        let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o644);
+        assert_eq!(read_bounded(&file).unwrap(), b"version = 1");
+        for lax in [0o666, 0o664, 0o646] {
+            mode(lax);
+            assert!(matches!(read_bounded(&file), Err(LoadError::Unsafe { .. })), "{lax:o}");
+        }
+        mode(0o644);
+        std::os::unix::fs::chown(&file, Some(12_345), None).unwrap();
+        assert!(matches!(read_bounded(&file), Err(LoadError::Unsafe { .. })));
+        assert!(matches!(read_bounded(folder.path()), Err(LoadError::Unsafe { .. })));
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(matches!(read_bounded(&pipe), Err(LoadError::Unsafe { .. })));
+    }
 }

@@ -142,7 +142,8 @@ impl EvidenceStore {
             subject,
             found_by: found_by_of(&entry.found_by)?,
             manifest: load(&entry.manifest)?,
-            blobs: entry.blobs.iter().filter_map(load).collect(),
+            // Without one of its blobs it would only stand in the way of a whole copy from the registry.
+            blobs: entry.blobs.iter().map(load).collect::<Option<_>>()?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! `assay.v1.Gate` on a socket: messages in, recorded verdicts out. Who may ask at which gate is settled here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use assay_admission::{DenyCode, Gate, Reason, Verdict};
 use assay_proto::{ConversionError, GateAdmit, assay as wire};
@@ -34,6 +34,7 @@ impl GateService {
 #[tonic::async_trait]
 impl wire::gate_server::Gate for GateService {
     async fn admit(&self, request: Request<wire::AdmitRequest>) -> Result<Response<wire::AdmitResponse>, Status> {
+        let left = deadline(request.metadata());
         let verdict = match GateAdmit::request(request.into_inner()) {
             Ok(request) => {
                 let is_question = match request.gate() {
@@ -46,11 +47,27 @@ impl wire::gate_server::Gate for GateService {
                         request.gate().as_str()
                     )));
                 }
-                self.judge.admit(request).await
+                self.judge.admit(request, left).await
             }
             Err(error) => self.judge.refuse_unread(reason_of(&error)).await,
         };
         Ok(Response::new(GateAdmit::verdict_message(&verdict)))
+    }
+}
+
+/// How long the caller waits, as it says in `grpc-timeout` (gRPC over HTTP/2, "Timeout"): at most eight digits and a unit.
+fn deadline(metadata: &tonic::metadata::MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3_600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
     }
 }
 

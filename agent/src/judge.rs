@@ -27,6 +27,9 @@ use crate::{
     gate_service::summary,
 };
 
+/// What is kept of a caller's time for recording and sending the answer that there is none yet.
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
+
 /// Judges. One for the process.
 pub(crate) struct Judge {
     policy: Arc<ActivePolicy>,
@@ -86,10 +89,10 @@ impl Judge {
         &self.counts
     }
 
-    /// The recorded answer to `request`, within the gate's time.
-    pub(crate) async fn admit(self: &Arc<Self>, request: AdmissionRequest) -> Verdict {
+    /// The recorded answer to `request`, within the gate's time and, if the caller says how long it waits, before that ends.
+    pub(crate) async fn admit(self: &Arc<Self>, request: AdmissionRequest, left: Option<Duration>) -> Verdict {
         let started = Instant::now();
-        let verdict = self.answer(&request).await;
+        let verdict = self.answer(&request, left).await;
         let count = if verdict.is_allow() { &self.counts.allowed } else { &self.counts.denied };
         count.fetch_add(1, Ordering::Relaxed);
         tracing::info!(
@@ -111,7 +114,7 @@ impl Judge {
         self.recorded_refusal(record::unread(&reason, now()), reason).await
     }
 
-    async fn answer(self: &Arc<Self>, request: &AdmissionRequest) -> Verdict {
+    async fn answer(self: &Arc<Self>, request: &AdmissionRequest, left: Option<Duration>) -> Verdict {
         let Some(loaded) = self.policy.current() else {
             let detail = self.policy.error().unwrap_or_default();
             return self.refuse(request, None, Reason::new(DenyCode::NoPolicy, detail)).await;
@@ -131,6 +134,7 @@ impl Judge {
             Gate::Unpack | Gate::Run => self.waits.verdict,
             Gate::Pull | Gate::Ask => self.waits.collection + self.waits.verdict,
         };
+        let patience = left.map_or(patience, |left| patience.min(left.saturating_sub(ANSWER_MARGIN)));
         let waited = tokio::time::timeout(patience, judgement.wait_for(Option::is_some))
             .await
             .map(|judged| judged.map(|verdict| verdict.clone()));

@@ -259,7 +259,7 @@ async fn a_signed_image_is_admitted_and_on_record_and_its_changed_twin_is_not() 
     let signature = scene.signature(&image);
     let mut bundle = signature.blobs.first().unwrap().bytes().to_vec();
     scene.plays(Fetcher::Brings(vec![signature]));
-    let verdict = scene.judge.admit(image.request()).await;
+    let verdict = scene.judge.admit(image.request(), None).await;
     assert_eq!(code(&verdict), None);
     let Record::Decision(record) = scene.last_record() else { panic!("not a decision") };
     assert_eq!((record.outcome, record.rule.as_deref()), (RecordedOutcome::Allow, Some("r")));
@@ -272,18 +272,18 @@ async fn a_signed_image_is_admitted_and_on_record_and_its_changed_twin_is_not() 
     let judge = scene.restarted();
     std::fs::remove_dir_all(scene.folder.path().join("evidence/subjects")).unwrap();
     std::fs::create_dir(scene.folder.path().join("evidence/subjects")).unwrap();
-    assert_eq!(code(&judge.admit(image.request()).await), Some(DenyCode::NotSatisfied));
+    assert_eq!(code(&judge.admit(image.request(), None).await), Some(DenyCode::NotSatisfied));
 }
 
 #[tokio::test]
 async fn a_panic_while_judging_refuses_that_image_and_the_next_is_judged() {
     let scene = Scene::new(Fetcher::Panics).await;
     let image = Image::new("a");
-    assert_eq!(code(&scene.judge.admit(image.request()).await), Some(DenyCode::Internal));
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), Some(DenyCode::Internal));
     let Record::Decision(record) = scene.last_record() else { panic!("not a decision") };
     assert_eq!(record.outcome, RecordedOutcome::Deny);
     scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
-    assert_eq!(code(&scene.judge.admit(image.request()).await), None);
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
 }
 
 #[tokio::test]
@@ -292,10 +292,11 @@ async fn a_slow_collection_is_refused_as_pending_and_admits_once_it_is_done() {
     let image = Image::new("a");
     scene.plays(Fetcher::BringsAfter(Duration::from_millis(900), vec![scene.signature(&image)]));
     let started = Instant::now();
-    assert_eq!(code(&scene.judge.admit(image.request()).await), Some(DenyCode::EvidencePending));
-    assert!(started.elapsed() < Duration::from_millis(800));
+    let left = Some(Duration::from_millis(350));
+    assert_eq!(code(&scene.judge.admit(image.request(), left).await), Some(DenyCode::EvidencePending));
+    assert!(started.elapsed() < Duration::from_millis(350), "answered after the caller went");
     tokio::time::sleep(Duration::from_millis(700)).await;
-    assert_eq!(code(&scene.judge.admit(image.request()).await), None);
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
     assert_eq!(scene.asked(), 1);
 }
 
@@ -307,7 +308,7 @@ async fn parallel_requests_for_one_image_are_judged_once() {
     let asking: Vec<_> = (0..16)
         .map(|_| {
             let (judge, request) = (Arc::clone(&scene.judge), image.request());
-            tokio::spawn(async move { judge.admit(request).await })
+            tokio::spawn(async move { judge.admit(request, None).await })
         })
         .collect();
     for asked in asking {
@@ -321,7 +322,7 @@ async fn kept_evidence_admits_after_a_restart_without_a_registry_and_not_under_a
     let scene = Scene::new(Fetcher::Brings(vec![])).await;
     let image = Image::new("a");
     scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
-    assert_eq!(code(&scene.judge.admit(image.request()).await), None);
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
     scene.plays(Fetcher::Fails(DenyCode::EvidenceUnavailable));
     // Evidence is kept behind the gate's back.
     let subject = scene.folder.path().join("evidence/subjects").join(format!("{}.json", image.manifest.digest().hex()));
@@ -329,21 +330,21 @@ async fn kept_evidence_admits_after_a_restart_without_a_registry_and_not_under_a
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let judge = scene.restarted();
-    assert_eq!(code(&judge.admit(image.request()).await), None);
+    assert_eq!(code(&judge.admit(image.request(), None).await), None);
     assert_eq!(scene.asked(), 1);
     scene.apply(2, "enforce", false).await;
-    assert_eq!(code(&judge.admit(image.request()).await), Some(DenyCode::EvidenceUnavailable));
+    assert_eq!(code(&judge.admit(image.request(), None).await), Some(DenyCode::EvidenceUnavailable));
 }
 
 #[tokio::test]
 async fn a_refusal_is_not_remembered_and_a_changed_policy_forgets_an_admission() {
     let scene = Scene::new(Fetcher::Brings(vec![])).await;
     let image = Image::new("a");
-    assert_eq!(code(&scene.judge.admit(image.request()).await), Some(DenyCode::NoSignature));
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), Some(DenyCode::NoSignature));
     scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
-    assert_eq!(code(&scene.judge.admit(image.request()).await), None);
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
     scene.apply(2, "enforce", false).await;
-    assert_eq!(code(&scene.judge.admit(image.request()).await), Some(DenyCode::NotSatisfied));
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), Some(DenyCode::NotSatisfied));
 }
 
 #[tokio::test]
@@ -357,9 +358,9 @@ async fn a_tag_that_moved_to_an_unsigned_image_is_not_answered_from_memory() {
         AdmissionRequest::new(Gate::Ask, namespace, platform, subject, Documents::new()).unwrap()
     };
     scene.plays(Fetcher::Resolves(signed.documents(), vec![scene.signature(&signed)]));
-    assert_eq!(code(&scene.judge.admit(ask()).await), None);
+    assert_eq!(code(&scene.judge.admit(ask(), None).await), None);
     scene.plays(Fetcher::Resolves(unsigned.documents(), vec![]));
-    assert_eq!(code(&scene.judge.admit(ask()).await), Some(DenyCode::NoSignature));
+    assert_eq!(code(&scene.judge.admit(ask(), None).await), Some(DenyCode::NoSignature));
 }
 
 #[tokio::test]
@@ -367,7 +368,7 @@ async fn what_the_registry_refuses_is_the_reason_and_never_an_admission() {
     let image = Image::new("a");
     for wrong in [DenyCode::RegistryAuth, DenyCode::EvidenceUnavailable, DenyCode::Limit] {
         let scene = Scene::new(Fetcher::Fails(wrong)).await;
-        assert_eq!(code(&scene.judge.admit(image.request()).await), Some(wrong));
+        assert_eq!(code(&scene.judge.admit(image.request(), None).await), Some(wrong));
     }
 }
 
@@ -377,9 +378,9 @@ async fn a_chain_that_its_documents_do_not_contain_is_refused() {
     let (image, other) = (Image::new("a"), Image::new("b"));
     scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
     let swapped = Image { manifest: image.manifest.clone(), config: image.config.clone(), chain: other.chain };
-    assert_eq!(code(&scene.judge.admit(swapped.request()).await), Some(DenyCode::Malformed));
+    assert_eq!(code(&scene.judge.admit(swapped.request(), None).await), Some(DenyCode::Malformed));
     let foreign = Image { manifest: image.manifest.clone(), config: other.config, chain: other.chain };
-    assert_eq!(code(&scene.judge.admit(foreign.request()).await), Some(DenyCode::Malformed));
+    assert_eq!(code(&scene.judge.admit(foreign.request(), None).await), Some(DenyCode::Malformed));
 }
 
 #[tokio::test]
@@ -387,7 +388,7 @@ async fn without_a_policy_everything_is_refused() {
     let scene = Scene::new(Fetcher::Brings(vec![])).await;
     let empty = Arc::new(ActivePolicy::new(scene.folder.path().join("none.toml"), scene.folder.path()));
     let judge = judge(scene.folder.path(), &empty, &scene.fetcher, &scene.log);
-    assert_eq!(code(&judge.admit(Image::new("a").request()).await), Some(DenyCode::NoPolicy));
+    assert_eq!(code(&judge.admit(Image::new("a").request(), None).await), Some(DenyCode::NoPolicy));
 }
 
 #[tokio::test]
@@ -402,7 +403,7 @@ async fn a_full_disk_under_the_log_admits_nothing_until_there_is_room_again() {
     let scene = Scene::with_log(folder, &log, Fetcher::Brings(vec![])).await;
     let remembered = Image::new("remembered");
     scene.plays(Fetcher::Brings(vec![scene.signature(&remembered)]));
-    assert_eq!(code(&scene.judge.admit(remembered.request()).await), None);
+    assert_eq!(code(&scene.judge.admit(remembered.request(), None).await), None);
     let filler = log.join("filler");
     std::fs::write(&filler, vec![0; 60 << 10]).unwrap();
     while std::fs::OpenOptions::new()
@@ -415,22 +416,22 @@ async fn a_full_disk_under_the_log_admits_nothing_until_there_is_room_again() {
     for n in 0..64 {
         let image = Image::new(&n.to_string());
         scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
-        let verdict = scene.judge.admit(image.request()).await;
+        let verdict = scene.judge.admit(image.request(), None).await;
         refused |= code(&verdict) == Some(DenyCode::LogUnavailable);
         assert!(!refused || code(&verdict) == Some(DenyCode::LogUnavailable), "{verdict:?}");
     }
     assert!(refused, "the log was never full");
     // An answer from memory has a shorter record, for which there may be room a few times.
     let mut answers = 0;
-    while code(&scene.judge.admit(remembered.request()).await).is_none() {
+    while code(&scene.judge.admit(remembered.request(), None).await).is_none() {
         answers += 1;
         assert!(answers < 64, "answers from memory go on without a record");
     }
-    assert_eq!(code(&scene.judge.admit(remembered.request()).await), Some(DenyCode::LogUnavailable));
+    assert_eq!(code(&scene.judge.admit(remembered.request(), None).await), Some(DenyCode::LogUnavailable));
     std::fs::remove_file(&filler).unwrap();
     let image = Image::new("room");
     scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
-    let again = code(&scene.judge.admit(image.request()).await);
+    let again = code(&scene.judge.admit(image.request(), None).await);
     let Scene { judge, log: open, policy, folder, .. } = scene;
     drop((judge, open, policy));
     mount(&["umount", "-l"]);
