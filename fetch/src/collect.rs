@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use assay_admission::{Descriptor, Digest, Document, ImageRef, MediaType, Platform};
+use assay_admission::{Descriptor, Digest, Document, ImageRef, MediaType, Platform, Repository};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     caps,
     document::{Parsed, parse, select},
-    error::{Error, Limit, Malformation, Problem},
+    error::{Error, Limit, Malformation, Problem, ProblemKind},
     referrers::{FoundBy, Referrer, is_signature_layer, is_signature_type},
     registry::{Access, Client, Remote},
 };
@@ -72,17 +72,45 @@ struct Collection<'a> {
 impl Client {
     /// Collects what `request` asks for and sends each document as soon as it is there. Returns what could not be had;
     /// an empty list means that everything the registry has was collected. Ends early if `found`'s receiver is gone.
+    ///
+    /// containerd drops a registry's port from the label by which an image's repository is known. Where nothing answers at
+    /// the usual port, signatures are therefore looked for at the ports of this host that the configuration names.
     pub async fn collect(&self, request: &CollectRequest, found: &mpsc::Sender<Collected>) -> Vec<Problem> {
-        let errors = match self.open(request.image.repository(), Access::Pull, request.time) {
+        let repository = request.image.repository();
+        let (mut errors, _) = self.collect_at(repository, request, found).await;
+        if request.platform.is_none() && !repository.has_port() && is_nobody_there(&errors) {
+            for port in self.ports_of(repository.host()) {
+                let host = format!("{}:{port}", repository.host());
+                let Ok(elsewhere) = Repository::new(&host, repository.path()) else { continue };
+                let (others, any) = self.collect_at(&elsewhere, request, found).await;
+                if any {
+                    errors = others;
+                    break;
+                }
+                if !is_nobody_there(&others) {
+                    errors = others;
+                }
+            }
+        }
+        errors.iter().take(caps::MAX_PROBLEMS).map(Problem::from).collect()
+    }
+
+    /// What could not be had from `repository`, and whether any signature was found there.
+    async fn collect_at(
+        &self,
+        repository: &Repository,
+        request: &CollectRequest,
+        found: &mpsc::Sender<Collected>,
+    ) -> (Vec<Error>, bool) {
+        match self.open(repository, Access::Pull, request.time) {
             Ok(remote) => {
                 let mut collection =
                     Collection { remote, found, problems: Vec::new(), signatures_left: caps::MAX_SIGNATURES };
                 let _ = collection.run(request).await;
-                collection.problems
+                (collection.problems, collection.signatures_left < caps::MAX_SIGNATURES)
             }
-            Err(error) => vec![error],
-        };
-        errors.iter().take(caps::MAX_PROBLEMS).map(Problem::from).collect()
+            Err(error) => (vec![error], false),
+        }
     }
 
     /// [`collect`](Self::collect) for callers that want all at once.
@@ -103,6 +131,12 @@ impl Client {
         let (problems, all) = tokio::join!(collect, gather);
         (all, problems)
     }
+}
+
+/// Whether the registry was not reached at all, or may not be by the configuration.
+fn is_nobody_there(errors: &[Error]) -> bool {
+    !errors.is_empty()
+        && errors.iter().all(|error| matches!(error.kind(), ProblemKind::Unreachable | ProblemKind::Forbidden))
 }
 
 impl Collection<'_> {

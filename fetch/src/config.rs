@@ -100,6 +100,18 @@ impl Config {
         Ok(config)
     }
 
+    /// The ports of `host` that the configuration names, in its order, at most eight.
+    pub(crate) fn ports_of(&self, host: &str) -> Vec<u16> {
+        let named = self.plain_http.iter().chain(&self.allow_local_addresses).filter(|pattern| pattern.host == host);
+        let mut ports = Vec::new();
+        for port in named.filter_map(|pattern| pattern.port) {
+            if !ports.contains(&port) && ports.len() < 8 {
+                ports.push(port);
+            }
+        }
+        ports
+    }
+
     /// Whether the configuration says that `origin` may be asked without TLS.
     pub(crate) fn allows_plain_http(&self, origin: &Origin) -> bool {
         self.plain_http.iter().any(|pattern| pattern.matches(origin))

@@ -65,6 +65,11 @@ impl Client {
         Self { transport: Arc::new(Transport::new(config)) }
     }
 
+    /// The ports of `host` that the configuration names.
+    pub(crate) fn ports_of(&self, host: &str) -> Vec<u16> {
+        self.transport.config().ports_of(host)
+    }
+
     /// Opens a repository for at most `time` (60 s at most).
     ///
     /// # Errors

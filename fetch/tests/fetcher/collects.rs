@@ -223,3 +223,23 @@ async fn a_front_end_that_answers_every_path_has_no_referrers_api() {
     assert_eq!(problems, []);
     assert_eq!(contents(&all, Role::SignatureBlob), ["bundle"]);
 }
+
+#[tokio::test]
+async fn a_name_that_lost_its_port_leads_to_the_ports_that_are_configured_for_signatures_alone() {
+    let mut store = Store::default();
+    let (index, _) = store.image();
+    let signature = store.signature("application/vnd.dev.sigstore.bundle.v0.3+json", "{}", None);
+    store.list_by_tag(&index, &[signature]);
+    let registry = Registry::start(move |seen, _| store.answer(seen));
+    let mut request = image("127.0.0.1/app:1");
+    (request.platform, request.subjects) = (None, vec![digest(&index)]);
+    let (all, problems) = collect(plain(&["127.0.0.1:1", &registry.host]), &request).await;
+    assert_eq!((all.len(), problems), (2, vec![]));
+    // Without the port in the configuration nothing on this machine is asked.
+    let (all, problems) = collect(plain(&["127.0.0.2:1"]), &request).await;
+    assert_eq!((all.len(), kinds(&problems)), (0, vec![ProblemKind::Forbidden; problems.len()]));
+    // A person's question means the port that it names, or the usual one.
+    let asked = image("127.0.0.1/app:1");
+    let (all, problems) = collect(plain(&[&registry.host]), &asked).await;
+    assert_eq!((all.len(), kinds(&problems)), (0, vec![ProblemKind::Forbidden]));
+}
