@@ -33,11 +33,18 @@ fn of_decision(decision: &DecisionRecord) -> String {
         RecordedOutcome::Allow => "allow",
         RecordedOutcome::Deny => "deny",
     };
-    let what = match (&decision.subject, decision.names.first()) {
+    // Of several images that share the layers, the one that decided.
+    let decisive = decision.images.iter().find(|image| image.admitted == (decision.outcome == RecordedOutcome::Allow));
+    let decisive_name = decisive.and_then(|image| image.name.as_ref());
+    let mut what = match (&decision.subject, decisive_name.or(decision.names.first())) {
         (RecordedSubject::Name(name), _) => name.clone(),
         (RecordedSubject::Chain(chain), Some(name)) => format!("{name} (chain {})", short(&chain.to_string())),
         (RecordedSubject::Chain(chain), None) => format!("chain {chain}"),
     };
+    decisive.iter().for_each(|image| what.push_str(&format!(" manifest {}", short(&image.manifest.to_string()))));
+    if decision.images.len() > 1 {
+        what.push_str(&format!(", one of {} images of these layers", decision.images.len()));
+    }
     let rule = decision.rule.as_deref().map_or("no rule".to_owned(), |rule| format!("rule {rule}"));
     let mut text = format!("{outcome:<6}  {:<6}  {what}; {rule}, {}", decision.gate.as_str(), decision.mode);
     if !decision.reasons.is_empty() {
@@ -107,6 +114,27 @@ mod tests {
         ));
         assert!(text.starts_with("     7  2026-11-22T10:00:00Z  deny    unpack  r.example/a:1"), "{text}");
         assert!(text.ends_with("(chain sha256:abababababab); rule production, enforce; as in record 5"), "{text}");
+    }
+
+    #[test]
+    fn of_several_images_the_one_that_decided_is_shown() {
+        let (chain, digest) = ("ab".repeat(32), |hex: &str| format!("sha256:{}", hex.repeat(32)));
+        let image = |hex: &str, name: &str, admitted: bool| {
+            format!(
+                r#"{{"manifest":"{}","config":"{}","name":"{name}","rule":"r","mode":"enforce","admitted":{admitted},"reasons":[],"facts":[]}}"#,
+                digest(hex),
+                digest("cc")
+            )
+        };
+        let text = line(&format!(
+            r#"{{"v":1,"kind":"decision","time":0,"gate":"unpack","namespace":"default","subject":{{"chain":"sha256:{chain}"}},
+            "names":["r.example/dev/x","r.example/prod/app"],"images":[{},{}],"outcome":"allow","mode":"enforce","rule":"r",
+            "reasons":[],"policy_version":1,"policy_sha256":""}}"#,
+            image("aa", "r.example/dev/x", false),
+            image("bb", "r.example/prod/app", true)
+        ));
+        assert!(text.contains("r.example/prod/app (chain sha256:abababababab) manifest sha256:bbbbbbbbbbbb"), "{text}");
+        assert!(text.contains("one of 2 images of these layers"), "{text}");
     }
 
     #[test]
