@@ -121,6 +121,7 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let legal = |part: &str| {
             (1..=32).contains(&part.len())
+                && part.starts_with(|first: char| first.is_ascii_alphanumeric())
                 && part.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.'))
         };
         let parts: Vec<&str> = text.split('/').collect();
