@@ -198,7 +198,9 @@ impl Host {
     }
 
     fn run(&self, image: &str, id: &str, script: &str) -> Output {
-        self.ctr(&["run", "--rm", "--snapshotter", "assay", image, id, "/bin/sh", "-c", script])
+        // runc keeps its containers by id for all daemons of a machine.
+        let id = format!("{id}-{}", self.daemon.id());
+        self.ctr(&["run", "--rm", "--snapshotter", "assay", image, &id, "/bin/sh", "-c", script])
     }
 }
 
