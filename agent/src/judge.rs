@@ -46,6 +46,13 @@ pub(crate) struct Judge {
 /// What is judged once however often it is asked at the same time: a cache key, and the layer chain if one is asked about.
 type Question = (Key, Option<Digest>);
 
+/// Where an answer came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Memory,
+    Judgement,
+}
+
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
@@ -92,18 +99,24 @@ impl Judge {
     /// The recorded answer to `request`, within the gate's time and, if the caller says how long it waits, before that ends.
     pub(crate) async fn admit(self: &Arc<Self>, request: AdmissionRequest, left: Option<Duration>) -> Verdict {
         let started = Instant::now();
-        let verdict = self.answer(&request, left).await;
+        let (verdict, source) = match self.remembered(&request).await {
+            Some(verdict) => (verdict, Source::Memory),
+            None => (self.answer(&request, left).await, Source::Judgement),
+        };
         let count = if verdict.is_allow() { &self.counts.allowed } else { &self.counts.denied };
         count.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(
-            gate = request.gate().as_str(),
-            namespace = request.namespace().as_str(),
-            record = verdict.record().map(assay_admission::RecordId::index),
-            rule = verdict.rule(),
-            us = started.elapsed().as_micros(),
-            "{}",
-            summary(&verdict)
-        );
+        // What is answered from memory stands in the node's log; journals of small devices need not hold it too.
+        if source == Source::Judgement {
+            tracing::info!(
+                gate = request.gate().as_str(),
+                namespace = request.namespace().as_str(),
+                record = verdict.record().map(assay_admission::RecordId::index),
+                rule = verdict.rule(),
+                us = started.elapsed().as_micros(),
+                "{}",
+                summary(&verdict)
+            );
+        }
         verdict
     }
 
@@ -114,21 +127,25 @@ impl Judge {
         self.recorded_refusal(record::unread(&reason, now()), reason).await
     }
 
+    /// The answer that was given to this question before, once its use is on record.
+    async fn remembered(&self, request: &AdmissionRequest) -> Option<Verdict> {
+        let loaded = self.policy.current()?;
+        let key = Key::of(request, &loaded.policy.digest_of_all());
+        let (verdict, first) = self.cache.get(&key, request.subject(), now(), Instant::now())?;
+        // Its first record was synced before it was ever used. This use is handed to the system before it is answered
+        // and synced within a second; if even that fails, the image is judged anew, and refused for want of a record.
+        let record = record::repeated(request, &verdict, first, &loaded, now());
+        self.write(record, Durability::Soon).await.ok()?;
+        self.counts.cache_hits.fetch_add(1, Ordering::Relaxed);
+        Some(verdict)
+    }
+
     async fn answer(self: &Arc<Self>, request: &AdmissionRequest, left: Option<Duration>) -> Verdict {
         let Some(loaded) = self.policy.current() else {
             let detail = self.policy.error().unwrap_or_default();
             return self.refuse(request, None, Reason::new(DenyCode::NoPolicy, detail)).await;
         };
         let key = Key::of(request, &loaded.policy.digest_of_all());
-        if let Some((verdict, first)) = self.cache.get(&key, request.subject(), now(), Instant::now()) {
-            // Its first record was synced before it was ever used. This use is handed to the system before it is answered
-            // and synced within a second; if even that fails, the image is judged anew, and refused for want of a record.
-            let record = record::repeated(request, &verdict, first, &loaded, now());
-            if self.write(record, Durability::Soon).await.is_ok() {
-                self.counts.cache_hits.fetch_add(1, Ordering::Relaxed);
-                return verdict;
-            }
-        }
         let mut judgement = self.join(key, request, Arc::clone(&loaded));
         let patience = match request.gate() {
             Gate::Unpack | Gate::Run => self.waits.verdict,
