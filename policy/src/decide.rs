@@ -17,7 +17,7 @@ impl Policy {
     /// Decides a case.
     #[must_use]
     pub fn decide(&self, case: &Case<'_>) -> Decision {
-        let mut images: Vec<JudgedImage> =
+        let mut images: Vec<JudgedImage<'_>> =
             case.images.iter().map(|image| self.judge_image(case.gate, case.chain.as_ref(), image)).collect();
         images.sort_by(|a, b| a.order().cmp(&b.order()));
         match (case.chain, images.as_slice()) {
@@ -58,13 +58,24 @@ struct Settled {
     deciding: (Digest, Digest),
 }
 
-/// A chain may be unpacked for the sake of one config if every image that names the config is admitted by signatures.
+/// A chain may be unpacked for the sake of one config if every image that names the config is admitted by signatures, and no
+/// refused image could have other layers extracted in its place: containerd does not say whose layers it is about to unpack.
 /// Admission that asks for less counts only if every image that has this chain is admitted: the layers, once unpacked, serve
 /// them all.
-fn decide_chain(images: &[JudgedImage]) -> Settled {
+fn decide_chain(images: &[JudgedImage<'_>]) -> Settled {
     let configs = || images.chunk_by(|a, b| a.decision.config == b.decision.config);
-    if let Some(group) = configs().find(|group| group.iter().all(|image| image.strength == Strength::Suffices)) {
-        return admit(&group.iter().collect::<Vec<_>>());
+    let mut in_the_way: Option<Settled> = None;
+    for group in configs().filter(|group| group.iter().all(|image| image.strength == Strength::Suffices)) {
+        let differs = |image: &&JudgedImage<'_>| {
+            !image.is_admitted() && !group.iter().any(|admitted| admitted.unpacks_like(image))
+        };
+        match images.iter().find(differs) {
+            None => return admit(&group.iter().collect::<Vec<_>>()),
+            Some(image) => in_the_way = in_the_way.or_else(|| Some(refuse_beside(image, group))),
+        }
+    }
+    if let Some(settled) = in_the_way {
+        return settled;
     }
     let Some(first_refused) = images.iter().find(|image| !image.is_admitted()) else {
         return admit(&images.iter().collect::<Vec<_>>());
@@ -91,8 +102,22 @@ fn decide_chain(images: &[JudgedImage]) -> Settled {
     settled
 }
 
+/// Refuses a chain for the sake of an image that is refused and does not have the layers of these, which are admitted.
+fn refuse_beside(image: &JudgedImage<'_>, admitted: &[JudgedImage<'_>]) -> Settled {
+    let manifest = image.decision.manifest;
+    let what = if image.bound.is_some() { "names other layer blobs" } else { "cannot be read" };
+    let beside = admitted
+        .first()
+        .map_or_else(String::new, |first| format!(" beside admitted image {}", first.decision.manifest));
+    let detail = format!(
+        "refused image {manifest} claims the same layers{beside} and {what}; until it is gone they cannot be told apart: \
+         `ctr -n NAMESPACE image rm` its name or `ctr -n NAMESPACE content rm {manifest}`"
+    );
+    refuse(image, vec![Reason::new(DenyCode::AmbiguousConfig, detail)])
+}
+
 /// Admits on the strength of all of these images (at least one).
-fn admit(images: &[&JudgedImage]) -> Settled {
+fn admit(images: &[&JudgedImage<'_>]) -> Settled {
     let mut would_deny: Vec<Reason> = Vec::new();
     for reason in images.iter().flat_map(|image| &image.decision.reasons) {
         if would_deny.len() < MAX_REASONS && !would_deny.contains(reason) {
@@ -100,7 +125,7 @@ fn admit(images: &[&JudgedImage]) -> Settled {
         }
     }
     // The strictest that had to admit; among equals the one that has something to tell, then the first.
-    let strictness = |image: &JudgedImage| (image.decision.mode, !image.decision.reasons.is_empty());
+    let strictness = |image: &JudgedImage<'_>| (image.decision.mode, !image.decision.reasons.is_empty());
     let deciding = images.iter().rev().max_by_key(|image| strictness(image));
     match deciding {
         Some(image) => Settled {
@@ -123,7 +148,7 @@ fn admit(images: &[&JudgedImage]) -> Settled {
 }
 
 /// Refuses for `before`, if there is any, and then for the image's own reasons.
-fn refuse(image: &JudgedImage, before: Vec<Reason>) -> Settled {
+fn refuse(image: &JudgedImage<'_>, before: Vec<Reason>) -> Settled {
     let mut reasons = before.into_iter().chain(image.decision.reasons.iter().cloned());
     let first = reasons.next().unwrap_or_else(|| Reason::new(DenyCode::Internal, "refused without a reason"));
     Settled {
@@ -137,8 +162,8 @@ fn refuse(image: &JudgedImage, before: Vec<Reason>) -> Settled {
 }
 
 impl Settled {
-    fn into_decision(self, images: Vec<JudgedImage>) -> Decision {
-        let (deciding, others): (Vec<&JudgedImage>, Vec<&JudgedImage>) =
+    fn into_decision(self, images: Vec<JudgedImage<'_>>) -> Decision {
+        let (deciding, others): (Vec<&JudgedImage<'_>>, Vec<&JudgedImage<'_>>) =
             images.iter().partition(|image| image.id() == self.deciding);
         let of_images = deciding.into_iter().chain(others).flat_map(JudgedImage::sentences);
         let all: Vec<&String> = self.remarks.iter().chain(of_images).collect();

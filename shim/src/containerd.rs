@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use assay_admission::{Digest, MAX_DOCUMENT_BYTES, Namespace};
+use assay_admission::{Digest, Namespace};
 use assay_proto::containerd::{
     content::{Info, ListContentRequest, ReadContentRequest, content_client::ContentClient},
     images::{ListImagesRequest, images_client::ImagesClient},
@@ -34,8 +34,8 @@ pub(crate) enum ContainerdError {
     #[error("more than {MAX_BLOBS} manifests in one namespace")]
     Blobs,
     /// A document is larger than is looked at.
-    #[error("{0} is larger than {MAX_DOCUMENT_BYTES} bytes")]
-    DocumentSize(Digest),
+    #[error("{digest} is larger than {most} bytes")]
+    DocumentSize { digest: Digest, most: usize },
 }
 
 impl Containerd {
@@ -69,11 +69,12 @@ impl Containerd {
         Ok(())
     }
 
-    /// The bytes of a blob; `None` if the namespace does not have it.
+    /// The bytes of a blob, `most` of them at most; `None` if the namespace does not have it.
     pub(crate) async fn read(
         &self,
         namespace: &Namespace,
         digest: &Digest,
+        most: usize,
     ) -> Result<Option<Vec<u8>>, ContainerdError> {
         let request = ReadContentRequest { digest: digest.to_string(), offset: 0, size: 0 };
         let mut answers = match self.content.clone().read(in_namespace(namespace, request)).await {
@@ -89,8 +90,8 @@ impl Containerd {
                 Err(status) if status.code() == Code::NotFound && bytes.is_empty() => return Ok(None),
                 Err(status) => return Err(call_error("content.Read", &status)),
             }
-            if bytes.len() > MAX_DOCUMENT_BYTES {
-                return Err(ContainerdError::DocumentSize(*digest));
+            if bytes.len() > most {
+                return Err(ContainerdError::DocumentSize { digest: *digest, most });
             }
         }
     }

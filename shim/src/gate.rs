@@ -13,7 +13,7 @@ use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
     key::Key,
-    mapping::{Images, MappingError},
+    mapping::{Images, MappingError, Purpose},
     overlay::Admission,
 };
 
@@ -92,7 +92,8 @@ impl UnpackGate {
         // What rests on no layer and is none is asked about as the chain of no layers, which no image has. It is the agent
         // that refuses it, since under a policy that only observes it has to be admitted and recorded.
         let chain = target.or(parent_chain).unwrap_or_else(|| Digest::sha256(b""));
-        let mapped = self.images.of_chain(&namespace, &chain).await.map_err(|error| unmapped(&error))?;
+        let purpose = if target.is_some() { Purpose::Extraction } else { Purpose::Use };
+        let mapped = self.images.of_chain(&namespace, &chain, purpose).await.map_err(|error| unmapped(&error))?;
         if let Some(target) = target
             && !mapped.claims.is_empty()
             && (mapped.below != parent_chain || mapped.below.is_some() != parent.is_some())

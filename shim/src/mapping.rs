@@ -11,12 +11,13 @@ use std::{
 };
 
 use assay_admission::{
-    CandidateName, Digest, Documents, ImageClaim, ImageRef, MAX_CLAIMS, NameSource, Namespace, Repository,
+    CandidateName, Digest, Documents, ImageClaim, ImageRef, MAX_CLAIMS, MAX_DOCUMENT_BYTES, NameSource, Namespace,
+    Repository,
 };
 use assay_proto::containerd::content::Info;
 
 use crate::containerd::{Containerd, ContainerdError};
-use config::chains;
+use config::{Reading, chains};
 use documents::collect;
 
 /// Written by containerd when it has parsed a manifest: its config.
@@ -31,16 +32,37 @@ const MAX_REMEMBERED: usize = 20_000;
 const MAX_NESTING: usize = 3;
 /// Most indexes of one manifest that are looked at.
 const MAX_INDEXES: usize = 32;
-/// Most configs that are read at the same time.
+/// Largest config whose layers are looked for. One that is too large to be judged is still known to claim its layers.
+const MAX_CONFIG_BYTES: usize = 16 << 20;
+/// Most configs that are read at the same time; those too large to be judged are read one by one.
 const PARALLEL_READS: usize = 16;
 
 /// Finds the images of a chain.
 #[derive(Clone, Debug)]
 pub struct Images {
     containerd: Containerd,
-    /// Protects the chains of configs already read: by the config's digest, the first eight bytes of each chain id.
-    /// Held for a look-up, never while waiting.
-    known: Arc<Mutex<HashMap<Digest, Box<[u64]>>>>,
+    /// Protects what is known of configs already read, by their digests. Held for a look-up, never while waiting.
+    known: Arc<Mutex<HashMap<Digest, Layers>>>,
+}
+
+/// What is remembered of a config; for ever, since the digest binds it.
+#[derive(Clone, Debug)]
+enum Layers {
+    /// The first eight bytes of each chain id.
+    Chains(Box<[u64]>),
+    /// containerd might read chains in it that were not found.
+    Unclear,
+    /// It has more than [`MAX_CONFIG_BYTES`].
+    TooLarge,
+}
+
+/// What is asked for. Only while layers are extracted does it matter whose they are: what was extracted has its chain's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Layers are about to be extracted for the chain.
+    Extraction,
+    /// Something is made on layers that are there.
+    Use,
 }
 
 /// What containerd knows of a chain.
@@ -63,6 +85,15 @@ pub(crate) enum MappingError {
     /// More images than the agent takes.
     #[error("{0} images contain this chain, at most {MAX_CLAIMS} are looked at")]
     Claims(usize),
+    /// A config that may name the chain cannot be read.
+    #[error(
+        "config {config} has more than {MAX_CONFIG_BYTES} bytes, so that the layers it names are not known and nothing is \
+         unpacked beside it: remove its image (`ctr -n {namespace} image rm`, or `ctr -n {namespace} content rm {manifest}`)"
+    )]
+    Config { config: Box<Digest>, manifest: Box<Digest>, namespace: Box<str> },
+    /// More configs than can be remembered at once.
+    #[error("more than {MAX_REMEMBERED} image configs are in use at once; remove images that are not needed")]
+    Configs,
     /// More indexes than are looked at.
     #[error("{0} is in more than {MAX_INDEXES} indexes")]
     Indexes(Digest),
@@ -79,8 +110,10 @@ impl MappingError {
     pub(crate) const fn is_limit(&self) -> bool {
         match self {
             Self::Containerd(ContainerdError::Call { .. }) => false,
-            Self::Containerd(ContainerdError::Blobs | ContainerdError::DocumentSize(_))
+            Self::Containerd(ContainerdError::Blobs | ContainerdError::DocumentSize { .. })
             | Self::Claims(_)
+            | Self::Config { .. }
+            | Self::Configs
             | Self::Indexes(_)
             | Self::Bytes(_)
             | Self::Document(_) => true,
@@ -106,17 +139,17 @@ impl Images {
         Self { containerd: Containerd::at(socket), known: Arc::default() }
     }
 
-    /// Everything that is said to contain `chain` now.
-    pub(crate) async fn of_chain(&self, namespace: &Namespace, chain: &Digest) -> Result<Mapped, MappingError> {
+    /// Everything that is said to contain `chain` now and, for an extraction, everything of which that cannot be ruled out.
+    pub(crate) async fn of_chain(
+        &self,
+        namespace: &Namespace,
+        chain: &Digest,
+        purpose: Purpose,
+    ) -> Result<Mapped, MappingError> {
         // All of it, each time: a manifest that came since the last look may name a config that is known already.
         let content = self.content(namespace).await?;
-        self.learn(namespace, &content.manifests).await?;
-        let prefix = prefix(chain);
-        let mut found: Vec<(Digest, Digest)> = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let contains = |config: &Digest| known.get(config).is_some_and(|chains| chains.contains(&prefix));
-            content.manifests.iter().filter(|(_, config)| contains(config)).copied().collect()
-        };
+        let absent = self.learn(namespace, &content.manifests).await?;
+        let mut found = self.claimants(namespace, &content.manifests, &absent, chain, purpose)?;
         found.sort_unstable();
         found.dedup();
         if found.len() > MAX_CLAIMS {
@@ -133,7 +166,7 @@ impl Images {
             claim.names = content.names_of(claim, &names);
         }
         let below = claims.iter().find_map(|claim| {
-            let chains = chains(documents.get(&claim.config)?.bytes());
+            let Reading::Plain(chains) = chains(documents.get(&claim.config)?.bytes()) else { return None };
             let at = chains.iter().position(|candidate| candidate == chain)?;
             chains.get(at.checked_sub(1)?).copied()
         });
@@ -147,37 +180,98 @@ impl Images {
         Ok(content)
     }
 
-    /// Reads the configs that were never read before and remembers their chains. One that is not there yet is left out:
-    /// nothing is unpacked from a config that containerd does not have.
-    async fn learn(&self, namespace: &Namespace, manifests: &[(Digest, Digest)]) -> Result<(), MappingError> {
+    /// The manifests whose configs may contain the chain, with the configs.
+    fn claimants(
+        &self,
+        namespace: &Namespace,
+        manifests: &[(Digest, Digest)],
+        absent: &BTreeSet<Digest>,
+        chain: &Digest,
+        purpose: Purpose,
+    ) -> Result<Vec<(Digest, Digest)>, MappingError> {
+        let prefix = prefix(chain);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for (manifest, config) in manifests.iter().copied() {
+            let may_contain = match (known.get(&config), purpose) {
+                (Some(Layers::Chains(chains)), _) => chains.contains(&prefix),
+                (Some(Layers::Unclear), purpose) => purpose == Purpose::Extraction,
+                (Some(Layers::TooLarge), Purpose::Use) => false,
+                (Some(Layers::TooLarge), Purpose::Extraction) => {
+                    let namespace = namespace.as_str().into();
+                    return Err(MappingError::Config { config: config.into(), manifest: manifest.into(), namespace });
+                }
+                (None, _) if absent.contains(&config) => false,
+                // It was read and is forgotten again.
+                (None, _) => return Err(MappingError::Configs),
+            };
+            if may_contain {
+                found.push((manifest, config));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the configs that were never read before and remembers what is known of them. Those that are not there yet are
+    /// given back: nothing is unpacked from a config that containerd does not have.
+    async fn learn(
+        &self,
+        namespace: &Namespace,
+        manifests: &[(Digest, Digest)],
+    ) -> Result<BTreeSet<Digest>, MappingError> {
         let unknown: BTreeSet<Digest> = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             manifests.iter().map(|(_, config)| *config).filter(|config| !known.contains_key(config)).collect()
         };
         let unknown: Vec<Digest> = unknown.into_iter().collect();
+        let mut absent = BTreeSet::new();
+        let mut large = Vec::new();
         for some in unknown.chunks(PARALLEL_READS) {
             let mut reads = tokio::task::JoinSet::new();
             for config in some.iter().copied() {
                 let (containerd, namespace) = (self.containerd.clone(), namespace.clone());
-                reads.spawn(async move { (config, containerd.read(&namespace, &config).await) });
+                reads.spawn(async move { (config, containerd.read(&namespace, &config, MAX_DOCUMENT_BYTES).await) });
             }
             while let Some(read) = reads.join_next().await {
                 let Ok((config, bytes)) = read else { continue };
-                let prefixes = match bytes {
-                    Ok(Some(bytes)) => chains(&bytes).iter().map(prefix).collect(),
-                    Ok(None) => continue,
-                    // Not a config that containerd would parse; for ever, since the digest binds it.
-                    Err(ContainerdError::DocumentSize(_)) => Box::default(),
+                match bytes {
+                    Ok(Some(bytes)) => self.remember(config, Layers::of(&bytes)),
+                    Ok(None) => {
+                        absent.insert(config);
+                    }
+                    Err(ContainerdError::DocumentSize { .. }) => large.push(config),
                     Err(error) => return Err(error.into()),
-                };
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                if known.len() >= MAX_REMEMBERED {
-                    known.clear();
                 }
-                known.insert(config, prefixes);
             }
         }
-        Ok(())
+        for config in large {
+            match self.containerd.read(namespace, &config, MAX_CONFIG_BYTES).await {
+                Ok(Some(bytes)) => self.remember(config, Layers::of(&bytes)),
+                Ok(None) => {
+                    absent.insert(config);
+                }
+                Err(ContainerdError::DocumentSize { .. }) => self.remember(config, Layers::TooLarge),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(absent)
+    }
+
+    fn remember(&self, config: Digest, layers: Layers) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_REMEMBERED {
+            known.clear();
+        }
+        known.insert(config, layers);
+    }
+}
+
+impl Layers {
+    fn of(config: &[u8]) -> Self {
+        match chains(config) {
+            Reading::Plain(chains) => Self::Chains(chains.iter().map(prefix).collect()),
+            Reading::Unclear => Self::Unclear,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub struct BoundImage {
     indexes: Vec<Descriptor>,
     config: Digest,
     chains: Vec<Digest>,
+    layers: Vec<Digest>,
     platform: Platform,
     wanted: Platform,
 }
@@ -174,6 +175,7 @@ pub fn bind(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> R
         indexes,
         config: claim.config,
         chains: chain_ids(&config.diff_ids),
+        layers: manifest.layers.iter().map(|layer| layer.descriptor.digest).collect(),
         platform: own,
         wanted: platform.clone(),
     })
@@ -207,6 +209,12 @@ impl BoundImage {
     #[must_use]
     pub fn chains(&self) -> &[Digest] {
         &self.chains
+    }
+
+    /// The digest of each layer as the manifest names it, compressed, the lowest first: as many as [`Self::chains`].
+    #[must_use]
+    pub fn layers(&self) -> &[Digest] {
+        &self.layers
     }
 
     /// Whether `chain` is the chain id of one of the layers.

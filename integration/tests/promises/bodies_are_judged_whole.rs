@@ -87,8 +87,8 @@ fn config_one_byte_over_the_limit_is_refused_though_it_is_signed() -> Result<()>
     let scene = Scene::enforcing(Version::V2)?;
     let containerd = &scene.host.containerd;
     let over = signed_with_config_of(&scene, MAX_DOCUMENT_BYTES + 1, "over")?;
-    // It is not read in part: it contains no layer that anyone knows of.
-    refused_cleanly(&scene.host, containerd.pull(&over.by_tag(), PullBy::Default)?, "UNKNOWN_CHAIN")?;
+    // It is not judged in part: the agent has no such document, and without it no signature is about the image.
+    refused_cleanly(&scene.host, containerd.pull(&over.by_tag(), PullBy::Default)?, "EVIDENCE_UNAVAILABLE")?;
     let at = signed_with_config_of(&scene, MAX_DOCUMENT_BYTES, "at")?;
     containerd.pull(&at.by_tag(), PullBy::Default)?.success()?;
     Ok(())

@@ -35,6 +35,21 @@ fn copied_config_is_refused_beside_the_signed_image_too() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn rewritten_config_that_names_the_signed_images_layers_is_refused() -> Result<()> {
+    // A byte more is another config; five MiB more is one that is not read.
+    for (surplus, by) in [(1, PullBy::Default), (1, PullBy::Client), (5 << 20, PullBy::Default)] {
+        let scene = Scene::enforcing(Version::V2)?;
+        let signed = scene.signed("signed")?;
+        scene.host.containerd.ctr(&["content", "fetch", "--plain-http", &signed.by_tag()])?.success()?;
+        let mut config = signed.manifest().config.clone();
+        config.resize(config.len() + surplus, b'\n');
+        let foreign = ImageBuilder::busybox("foreign")?.foreign_config(&config).push(&scene.production(), "foreign")?;
+        refused(scene.host.containerd.pull(&foreign.by_tag(), by)?, "assay: ")?;
+    }
+    Ok(())
+}
+
 fn foreign_layers(scene: &Scene, signed: &assay_testkit::PushedImage) -> Result<assay_testkit::PushedImage> {
     // As many layers as the configuration names: containerd itself refuses another number.
     ImageBuilder::busybox("foreign")?.foreign_config(&signed.manifest().config).push(&scene.production(), "foreign")

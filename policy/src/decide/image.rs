@@ -1,7 +1,10 @@
 //! One image: blocked or not, then its names. Admission under one name is enough where the rule enforces signatures for that
 //! name in particular; anything less counts only if every name admits.
 
+use std::collections::BTreeMap;
+
 use assay_admission::{CandidateName, DenyCode, Digest, Gate, Mode, Reason, UnixTime};
+use assay_verify::BoundImage;
 
 use super::sentences;
 use crate::{
@@ -13,10 +16,12 @@ use crate::{
 
 /// An image with its decision.
 #[derive(Clone, Debug)]
-pub(super) struct JudgedImage {
+pub(super) struct JudgedImage<'a> {
     pub(super) decision: ImageDecision,
     pub(super) strength: Strength,
     pub(super) holds_until: Option<UnixTime>,
+    /// Its documents, if they are bound to each other and contain the chain.
+    pub(super) bound: Option<&'a BoundImage>,
     names: Vec<CandidateName>,
     rejections: Vec<String>,
 }
@@ -31,12 +36,23 @@ pub(super) enum Strength {
     Refused,
 }
 
-impl JudgedImage {
+impl JudgedImage<'_> {
     pub(super) const fn is_admitted(&self) -> bool {
         match self.strength {
             Strength::Suffices | Strength::Lenient => true,
             Strength::Refused => false,
         }
+    }
+
+    /// Whether unpacking `other` extracts the same blobs as unpacking this one, for every chain that they share: an answer
+    /// for one of them is remembered for all. One whose layers are not known never does.
+    pub(super) fn unpacks_like(&self, other: &Self) -> bool {
+        let (Some(own), Some(other)) = (self.bound, other.bound) else { return false };
+        let own: BTreeMap<&Digest, (usize, &Digest)> =
+            own.chains().iter().zip(own.layers().iter().enumerate()).collect();
+        // Whoever shares a chain at the same place shares those below it, so that each blob is compared.
+        let mut others = other.chains().iter().zip(other.layers().iter().enumerate());
+        others.all(|(chain, place)| own.get(chain).is_none_or(|own| *own == place))
     }
 
     /// What images are ordered by, so that the order of a case changes nothing.
@@ -55,7 +71,15 @@ impl JudgedImage {
 
 impl Policy {
     /// Judges one image of a case.
-    pub(super) fn judge_image(&self, gate: Gate, chain: Option<&Digest>, image: &CaseImage<'_>) -> JudgedImage {
+    pub(super) fn judge_image<'a>(&self, gate: Gate, chain: Option<&Digest>, image: &CaseImage<'a>) -> JudgedImage<'a> {
+        let bound = match (&image.state, contradiction(chain, image)) {
+            (ImageState::Bound { image: bound, .. }, None) => Some(*bound),
+            (ImageState::Bound { .. }, Some(_)) | (ImageState::Unbound(_), _) => None,
+        };
+        JudgedImage { bound, ..self.weigh_image(gate, chain, image) }
+    }
+
+    fn weigh_image<'a>(&self, gate: Gate, chain: Option<&Digest>, image: &CaseImage<'a>) -> JudgedImage<'a> {
         let mut names: Vec<&CandidateName> = image.names.iter().collect();
         names.sort_unstable();
         names.dedup();
@@ -91,7 +115,7 @@ impl Policy {
 
     /// Nothing is known of such an image but its names, and its digests are claims: it is refused if any rule that it may
     /// fall under enforces, with and without the scopes that have a digest.
-    fn judge_unbound(&self, image: &CaseImage<'_>, names: &[&CandidateName], reason: &Reason) -> JudgedImage {
+    fn judge_unbound<'a>(&self, image: &CaseImage<'a>, names: &[&CandidateName], reason: &Reason) -> JudgedImage<'a> {
         let mut readings = self.readings(names, &[image.manifest]);
         readings.extend(self.readings(names, &[]));
         let judged: Vec<Judged<'_>> =
@@ -122,7 +146,7 @@ const fn one_name_is_enough(gate: Gate) -> bool {
     }
 }
 
-fn weigh(gate: Gate, image: &CaseImage<'_>, names: &[&CandidateName], judged: Vec<Judged<'_>>) -> JudgedImage {
+fn weigh<'a>(gate: Gate, image: &CaseImage<'a>, names: &[&CandidateName], judged: Vec<Judged<'_>>) -> JudgedImage<'a> {
     let suffices = |judged: &&Judged<'_>| judged.reading.can_suffice() && judged.is_satisfied();
     let enough = if one_name_is_enough(gate) {
         judged.iter().find(suffices)
@@ -142,7 +166,7 @@ fn weigh(gate: Gate, image: &CaseImage<'_>, names: &[&CandidateName], judged: Ve
 }
 
 /// Every name has to admit.
-fn weigh_all(image: &CaseImage<'_>, names: &[&CandidateName], judged: Vec<Judged<'_>>) -> JudgedImage {
+fn weigh_all<'a>(image: &CaseImage<'a>, names: &[&CandidateName], judged: Vec<Judged<'_>>) -> JudgedImage<'a> {
     let refusing: Vec<&Judged<'_>> = judged.iter().filter(|judged| !judged.admits()).collect();
     let (strength, reasons, deciding) = if let Some(first) = refusing.first() {
         (Strength::Refused, distinct_reasons(&refusing), Some(*first))
@@ -172,14 +196,14 @@ fn distinct_reasons(judged: &[&Judged<'_>]) -> Vec<Reason> {
     reasons
 }
 
-fn judged_image(
-    image: &CaseImage<'_>,
+fn judged_image<'a>(
+    image: &CaseImage<'a>,
     names: &[&CandidateName],
     strength: Strength,
     reading: Option<&Reading<'_>>,
     mode: Mode,
     reasons: Vec<Reason>,
-) -> JudgedImage {
+) -> JudgedImage<'a> {
     let (facts, rejections) = sentences::of(&image.state, reading);
     JudgedImage {
         decision: ImageDecision {
@@ -194,6 +218,7 @@ fn judged_image(
         },
         strength,
         holds_until: None,
+        bound: None,
         names: names.iter().map(|name| (*name).clone()).collect(),
         rejections,
     }

@@ -362,6 +362,85 @@ fn layers_that_an_admitted_image_shares_with_a_refused_one_are_admitted_for_its_
     assert_eq!(told(&unpack(&prod(), &[unsigned])), "deny NO_SIGNATURE");
 }
 
+/// Decides about the chain of the lowest layer of `images`; the first is signed, the others are not.
+fn beside_signed(policy: &assay_policy::Policy, images: &[&Image]) -> (String, assay_policy::Decision) {
+    let given: Vec<Given> = images
+        .iter()
+        .enumerate()
+        .map(|(at, image)| match at {
+            0 => Given::new(image, &[requested("r.example/prod/app")], &[Key::named("ci").sign(&image.index, "")]),
+            _ => Given::new(image, &[requested("r.example/prod/other")], &[]),
+        })
+        .collect();
+    let decision = unpack(policy, &given);
+    let turned: Vec<Given> = given.iter().rev().cloned().collect();
+    assert_eq!(decision, decide(policy, Gate::Unpack, Some(images.first().unwrap().chain), &turned));
+    (told(&decision), decision)
+}
+
+#[test]
+fn a_rewritten_config_with_foreign_layers_refuses_the_chain_until_it_is_gone() {
+    let (good, evil) = (Image::new("a", "same"), Image::with_foreign_blobs("b", "same", "evil"));
+    assert_eq!((good.chain, good.config == evil.config), (evil.chain, false));
+    let (text, decision) = beside_signed(&prod(), &[&good, &evil]);
+    assert_eq!(text, "deny AMBIGUOUS_CONFIG NO_SIGNATURE");
+    let Outcome::Deny { first, .. } = decision.outcome() else { panic!() };
+    for part in [format!("refused image {}", evil.manifest.digest), format!("content rm {}", evil.manifest.digest)] {
+        assert!(first.detail.contains(&part), "{first}");
+    }
+    assert_eq!(beside_signed(&prod(), &[&good]).0, "allow");
+    // Another image that is signed and has the very layers does not make up for it, nor does one more honest one.
+    let honest = Image::new("c", "same");
+    assert_eq!(beside_signed(&prod(), &[&good, &honest, &evil]).0, "deny AMBIGUOUS_CONFIG NO_SIGNATURE");
+    assert_eq!(beside_signed(&prod(), &[&good, &honest]).0, "allow");
+    // What a rule lets in is not in the way.
+    let lax = rule("lax", "\"r.example/prod/other\"", &format!("{ONE}\nmode = \"observe\""));
+    let policy = with("enforce", &[rule("production", "\"r.example/prod/**\"", ONE), lax]);
+    assert_eq!(beside_signed(&policy, &[&good, &evil]).0, "allow");
+    let observing = with("observe", &[rule("production", "\"r.example/prod/**\"", ONE)]);
+    assert_eq!(beside_signed(&observing, &[&good, &evil]).0, "allow (NO_SIGNATURE)");
+}
+
+#[test]
+fn unsigned_images_on_the_same_base_do_not_refuse_a_signed_one() {
+    let on_base = |config: &str, base: &str, top: &str| Image::of_layers(config, &[("base", base), (top, top)]);
+    let signed = on_base("a", "base", "app");
+    let (web, tools) = (on_base("b", "base", "web"), on_base("c", "base", "tools"));
+    assert_eq!(beside_signed(&prod(), &[&signed, &web, &tools]).0, "allow");
+    assert_eq!(
+        beside_signed(&prod(), &[&signed, &web, &on_base("d", "other", "x")]).0,
+        "deny AMBIGUOUS_CONFIG NO_SIGNATURE"
+    );
+}
+
+#[test]
+fn foreign_blobs_above_the_chain_refuse_it_if_that_place_is_shared_and_only_then() {
+    let layers = |config: &str, top: (&str, &str)| Image::of_layers(config, &[("base", "base"), top]);
+    let signed = layers("a", ("app", "app"));
+    // The answer for the base is remembered for every chain that all images share, so the upper one counts already.
+    assert_eq!(
+        beside_signed(&prod(), &[&signed, &layers("b", ("app", "evil"))]).0,
+        "deny AMBIGUOUS_CONFIG NO_SIGNATURE"
+    );
+    assert_eq!(beside_signed(&prod(), &[&signed, &layers("b", ("other", "evil"))]).0, "allow");
+}
+
+#[test]
+fn a_refused_image_of_unknown_layers_refuses_the_chain() {
+    let (good, broken) = (Image::new("a", "same"), Image::new("b", "same"));
+    let signed = Given::new(&good, &[requested("r.example/prod/app")], &[Key::named("ci").sign(&good.index, "")]);
+    let missing = |name: &str| Given {
+        unbound: Some(Reason::new(DenyCode::EvidenceUnavailable, "x")),
+        ..Given::new(&broken, &[requested(name)], &[])
+    };
+    let decision = unpack(&prod(), &[signed.clone(), missing("r.example/prod/other")]);
+    assert_eq!(told(&decision), "deny AMBIGUOUS_CONFIG EVIDENCE_UNAVAILABLE");
+    let lax = rule("lax", "\"r.example/lax\"", &format!("{ONE}\nmode = \"observe\""));
+    let policy = with("enforce", &[rule("production", "\"r.example/prod/**\"", ONE), lax]);
+    assert_eq!(told(&unpack(&policy, &[signed.clone(), missing("r.example/lax")])), "allow");
+    assert_eq!(told(&unpack(&prod(), &[signed, Given::new(&broken, &[], &[])])), "allow");
+}
+
 #[test]
 fn layers_pulled_under_a_lax_name_are_not_admitted_beside_an_image_that_is_refused() {
     let (lax, strict) = (Image::new("a", "same"), Image::new("b", "same"));

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use crate::scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, unpack};
-use assay_admission::{CandidateName, Gate};
+use assay_admission::{CandidateName, DenyCode, Digest, Gate, Reason};
 use assay_policy::{Collection, Decision, Policy};
 use assay_verify::Artifact;
 use proptest::{prelude::*, sample::subsequence};
@@ -99,11 +99,16 @@ fn one() -> impl Strategy<Value = Given> {
         .prop_map(move |(names, signatures)| Given::new(&image, &names, &signatures))
 }
 
-/// One to three images of one chain, two of them of one config.
+/// One to five images of one chain: of one config or of several, with one set of blobs or another.
 fn several() -> impl Strategy<Value = Vec<Given>> {
-    let images =
-        vec![Image::new("a", "same"), Image::with_foreign_blobs("a", "same", "foreign"), Image::new("b", "same")];
-    subsequence(images, 1..=3).prop_flat_map(|images| {
+    let images = vec![
+        Image::new("a", "same"),
+        Image::with_foreign_blobs("a", "same", "foreign"),
+        Image::new("b", "same"),
+        Image::with_foreign_blobs("c", "same", "foreign"),
+        Image::of_layers("d", &[("same", "same"), ("top", "top")]),
+    ];
+    subsequence(images, 1..=5).prop_flat_map(|images| {
         images
             .into_iter()
             .map(|image| {
@@ -142,6 +147,39 @@ proptest! {
             let after = decide(&policy, gate, None, &[less]);
             prop_assert!(before.is_allow() || !after.is_allow(), "{before:?}\n{after:?}");
         }
+    }
+
+    #[test]
+    fn taking_signatures_away_never_admits_a_chain(given in several(), keep in any::<u64>(), unbound in any::<u8>()) {
+        let policy = subject();
+        let before = unpack(&policy, &given);
+        let mut fewer = given.clone();
+        let mut at = 0_u32;
+        for one in &mut fewer {
+            one.artifacts.retain(|_| { at += 1; keep & (1 << (at % 64)) != 0 });
+        }
+        let mut less_known = given.clone();
+        for (at, one) in less_known.iter_mut().enumerate() {
+            let reason = Reason::new(DenyCode::EvidenceUnavailable, "x");
+            one.unbound = (unbound & (1 << at) != 0).then_some(reason);
+        }
+        for less in [fewer, less_known] {
+            let after = unpack(&policy, &less);
+            prop_assert!(before.is_allow() || !after.is_allow(), "{before:?}\n{after:?}");
+        }
+    }
+
+    #[test]
+    fn a_chain_with_foreign_blobs_is_refused_unless_every_image_of_other_blobs_is_admitted(given in several()) {
+        let decision = unpack(&subject(), &given);
+        let blobs = |manifest: &Digest| {
+            let given = given.iter().find(|given| given.image.manifest.digest == *manifest);
+            given.unwrap().image.bound().layers().first().copied()
+        };
+        let admitted: Vec<_> =
+            decision.images().iter().filter(|image| image.admitted).map(|image| blobs(&image.manifest)).collect();
+        let mut refused = decision.images().iter().filter(|image| !image.admitted).map(|image| blobs(&image.manifest));
+        prop_assert!(!decision.is_allow() || refused.all(|blob| admitted.contains(&blob)), "{decision:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From the bytes of an image config to its layer chains (OCI image-spec, config.md "Layer ChainID").
-//! Finds at least the chains that containerd's reader could find; whether the document is well-formed the agent decides.
+//! Finds the chains that containerd's reader finds, or says that it may find others; whether the document is well-formed the
+//! agent decides.
 
 use std::fmt;
 
@@ -11,16 +12,31 @@ use serde::{
 
 /// Most layers of an image that are looked at.
 const MAX_LAYERS: usize = 1024;
-/// Most lists of layers in one document: an honest one has one.
-const MAX_LISTS: usize = 8;
+/// Most lists of layers in one document that are kept: an honest one has one.
+const MAX_LISTS: usize = 2;
 
-/// The chain of each layer, the first layer's first. Empty if the bytes are no config.
+/// The layers of a config, as far as they are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// The chain of each layer, the first layer's first. None if the bytes are no config.
+    Plain(Vec<Digest>),
+    /// containerd may read other layers in these bytes, and so they may contain any.
+    Unclear,
+}
+
+/// Reads a config as Go does where that leaves no doubt.
 ///
-/// Go's reader takes `RootFS` for `rootfs` and the last of several. Where a document is ambiguous, the chains of all
-/// readings are given: one claim too many is judged and refused, one too few would not be judged.
-pub(super) fn chains(bytes: &[u8]) -> Vec<Digest> {
-    let lists = serde_json::from_slice::<Lists>(bytes).map(|Lists(lists)| lists).unwrap_or_default();
-    lists.iter().take(MAX_LISTS).flat_map(|list| chain_ids(list)).collect()
+/// Go's reader takes `RootFS` for `rootfs`, puts several lists one over the other, keeps what a `null` would replace, and
+/// takes text that is not Unicode. Whatever is an object and cannot be read plainly here is not taken to have no layers.
+pub(super) fn chains(bytes: &[u8]) -> Reading {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Reading::Plain(Vec::new());
+    }
+    match serde_json::from_str::<Lists>(&String::from_utf8_lossy(bytes)).map(|Lists(lists)| lists).as_deref() {
+        Ok([]) => Reading::Plain(Vec::new()),
+        Ok([list]) => Reading::Plain(chain_ids(list)),
+        Ok([_, _, ..]) | Err(_) => Reading::Unclear,
+    }
 }
 
 fn chain_ids(diff_ids: &[String]) -> Vec<Digest> {
@@ -42,7 +58,7 @@ struct Lists(Vec<Vec<String>>);
 
 impl<'de> Deserialize<'de> for Lists {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(deserializer.deserialize_map(Named::<Roots>("rootfs", std::marker::PhantomData))?.0))
+        Ok(Self(deserializer.deserialize_any(Named::<Roots>("rootfs", std::marker::PhantomData))?.0))
     }
 }
 
@@ -50,7 +66,7 @@ struct Roots(Vec<Vec<String>>);
 
 impl<'de> Deserialize<'de> for Roots {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(deserializer.deserialize_map(Named::<DiffIds>("diff_ids", std::marker::PhantomData))?.0))
+        Ok(Self(deserializer.deserialize_any(Named::<DiffIds>("diff_ids", std::marker::PhantomData))?.0))
     }
 }
 
@@ -72,9 +88,9 @@ impl<'de> Deserialize<'de> for DiffIds {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut texts = Vec::new();
-                while let Some(text) = list.next_element::<Option<String>>()? {
+                while let Some(text) = list.next_element::<String>()? {
                     if texts.len() < MAX_LAYERS {
-                        texts.push(text.unwrap_or_default());
+                        texts.push(text);
                     }
                 }
                 Ok(texts)
@@ -153,9 +169,15 @@ mod tests {
     fn the_first_chain_is_the_first_layer_and_each_further_one_hashes_the_one_below() {
         let [a, b] = digests(2).try_into().unwrap_or_else(|_| panic!("two"));
         let config = format!("{{\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{a}\",\"{b}\"]}}}}");
-        assert_eq!(chains(config.as_bytes()), [a, Digest::sha256(format!("{a} {b}").as_bytes())]);
+        let both = vec![a, Digest::sha256(format!("{a} {b}").as_bytes())];
+        assert_eq!(chains(config.as_bytes()), Reading::Plain(both.clone()));
         let changed = config.replacen(&a.to_string(), &b.to_string(), 1);
-        assert_ne!(chains(changed.as_bytes()).first(), Some(&a));
+        assert_ne!(chains(changed.as_bytes()), Reading::Plain(both.clone()));
+        // What Go passes over is passed over here: other members, text that is not Unicode, white space.
+        let mut odd = format!(" {}\n", config.replacen('{', "{\"author\":\"?\\ud800\",", 1)).into_bytes();
+        let at = odd.iter().position(|byte| *byte == b'?').unwrap_or_else(|| panic!("an author"));
+        odd.splice(at..=at, [0xff]);
+        assert_eq!(chains(&odd), Reading::Plain(both));
     }
 
     #[test]
@@ -165,15 +187,28 @@ mod tests {
             format!("{{\"rootfs\":{{\"diff_ids\":[\"{a}\"]}},\"RootFS\":{{\"diff_ids\":[\"{b}\"]}}}}"),
             format!("{{\"rootfs\":{{\"diff_ids\":[\"{a}\"],\"DIFF_IDS\":[\"{b}\"]}}}}"),
             format!("{{\"rootf\u{17f}\":{{\"diff_ids\":[\"{a}\"],\"diff_ids\":[\"{b}\"]}}}}"),
+            // Go keeps the first list where the second has null.
+            format!("{{\"rootfs\":{{\"diff_ids\":[\"{a}\"],\"diff_ids\":[null]}}}}"),
+            format!("{{\"rootfs\":{{\"diff_ids\":[\"{a}\",null]}}}}"),
+            format!("{{\"\\ud800\":1,\"rootfs\":{{\"diff_ids\":[\"{a}\"]}}}}"),
+            format!(
+                "{{{}\"rootfs\":{{\"diff_ids\":[\"{a}\"]}}}}",
+                format!("\"rootfs\":{{\"diff_ids\":[\"{b}\"]}},").repeat(9)
+            ),
         ] {
-            assert_eq!(chains(config.as_bytes()), [a, b], "{config}");
+            assert_eq!(chains(config.as_bytes()), Reading::Unclear, "{config}");
         }
+        let one = format!("{{\"rootfs\":{{\"diff_ids\":[\"{a}\"]}},\"RootFS\":null}}");
+        assert_eq!(chains(one.as_bytes()), Reading::Plain(vec![a]));
     }
 
     #[test]
     fn what_is_no_config_has_no_chains() {
-        for bad in ["", "{", "[]", "{}", "{\"rootfs\":null}", "{\"rootfs\":{\"diff_ids\":null}}", "{\"rootfs\":7}"] {
-            assert_eq!(chains(bad.as_bytes()), [], "{bad}");
+        for bad in ["", " ", "[]", "null", "text", "{}", "{\"rootfs\":null}", "{\"rootfs\":{\"diff_ids\":null}}"] {
+            assert_eq!(chains(bad.as_bytes()), Reading::Plain(Vec::new()), "{bad}");
+        }
+        for bad in ["{", "{\"rootfs\":7}", "{} {}"] {
+            assert_eq!(chains(bad.as_bytes()), Reading::Unclear, "{bad}");
         }
     }
 }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use assay_admission::{Digest, Document, Documents, ImageClaim, MediaType, Namespace};
+use assay_admission::{Digest, Document, Documents, ImageClaim, MAX_DOCUMENT_BYTES, MediaType, Namespace};
 use serde::Deserialize;
 
 use super::MappingError;
-use crate::containerd::Containerd;
+use crate::containerd::{Containerd, ContainerdError};
 
 /// Most bytes of all documents of a request: it must fit into one message.
 const MAX_BYTES: usize = 16 << 20;
@@ -21,7 +21,8 @@ enum Role {
     Config,
 }
 
-/// The documents that are there. One that is missing is left out, and its claim cannot be admitted.
+/// The documents that are there. One that is missing, or a config that is too large to be judged, is left out, and its claim
+/// cannot be admitted.
 pub(super) async fn collect(
     containerd: &Containerd,
     namespace: &Namespace,
@@ -40,11 +41,16 @@ pub(super) async fn collect(
         let mut reads = tokio::task::JoinSet::new();
         for digest in some.iter().copied() {
             let (containerd, namespace) = (containerd.clone(), namespace.clone());
-            reads.spawn(async move { (digest, containerd.read(&namespace, &digest).await) });
+            reads.spawn(async move { (digest, containerd.read(&namespace, &digest, MAX_DOCUMENT_BYTES).await) });
         }
         while let Some(joined) = reads.join_next().await {
             let Ok((digest, bytes)) = joined else { continue };
-            let Some(bytes) = bytes? else { continue };
+            let is_config = roles.get(&digest) == Some(&Role::Config);
+            let bytes = match bytes {
+                Err(ContainerdError::DocumentSize { .. }) if is_config => None,
+                other => other?,
+            };
+            let Some(bytes) = bytes else { continue };
             bytes_read = bytes_read.saturating_add(bytes.len());
             if bytes_read > MAX_BYTES {
                 return Err(MappingError::Bytes(MAX_BYTES));

@@ -182,6 +182,63 @@ async fn a_manifest_that_came_since_the_last_look_is_in_the_next_question() {
     assert!(manifests.contains(&copied.manifest().to_string().as_str()));
 }
 
+/// The snapshots of an image of one layer: how to extract it, and how to use it once it is there.
+async fn extracted(node: &Node, image: &Image) -> String {
+    let (key, name) = (format!("default/1/extract-1 {}", image.chain(0)), format!("default/2/{}", image.chain(0)));
+    prepare(node, &key, "").await.unwrap();
+    commit(node, &name, &key).await.unwrap();
+    name
+}
+
+fn claims(images: &[(&Image, bool)]) -> Vec<(String, bool)> {
+    let mut claims: Vec<_> = images.iter().map(|(image, has)| (image.manifest().to_string(), *has)).collect();
+    claims.sort_unstable();
+    claims
+}
+
+#[tokio::test]
+async fn a_config_too_large_to_be_judged_still_claims_its_layers() {
+    let (image, mut large) = (Image::new(&["a"]), Image::new(&["a"]));
+    large.use_foreign_layers();
+    large.rewrite_config("", 4 << 20);
+    let node = Node::new(&[&image, &large], Behaviour::Answer(allow())).await;
+    prepare(&node, &format!("default/1/extract-1 {}", image.chain(0)), "").await.unwrap();
+    assert_eq!(node.last_claims(), claims(&[(&image, true), (&large, false)]));
+    let other = Image::new(&["b"]);
+    node.add(&other);
+    prepare(&node, &format!("default/2/extract-1 {}", other.chain(0)), "").await.unwrap();
+    assert_eq!(node.last_claims(), claims(&[(&other, true)]));
+}
+
+#[tokio::test]
+async fn a_config_of_unknown_layers_stops_extraction_by_name_and_nothing_else() {
+    let (image, mut endless) = (Image::new(&["a"]), Image::new(&["b"]));
+    endless.rewrite_config("", 16 << 20);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let name = extracted(&node, &image).await;
+    node.add(&endless);
+    let key = format!("default/3/extract-2 {}", image.chain(0));
+    for named in ["LIMIT", &endless.config().to_string(), &format!("content rm {}", endless.manifest())] {
+        refused(prepare(&node, &key, "").await, named);
+    }
+    prepare(&node, "default/4/web", &name).await.unwrap();
+    node.remove_manifest(&endless);
+    prepare(&node, &key, "").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_config_that_may_be_read_in_another_way_is_in_every_question_about_an_extraction() {
+    let (image, mut odd) = (Image::new(&["a"]), Image::new(&["b"]));
+    odd.rewrite_config("\"RootFS\":{\"diff_ids\":[null]},", 0);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let name = extracted(&node, &image).await;
+    node.add(&odd);
+    prepare(&node, &format!("default/3/extract-2 {}", image.chain(0)), "").await.unwrap();
+    assert_eq!(node.last_claims(), claims(&[(&image, true), (&odd, true)]));
+    prepare(&node, "default/4/web", &name).await.unwrap();
+    assert_eq!(node.last_claims(), claims(&[(&image, true)]));
+}
+
 #[tokio::test]
 async fn labels_change_neither_question_nor_answer() {
     let image = Image::new(&["a"]);

@@ -85,6 +85,16 @@ fn an_image_binds_with_the_chain_of_each_layer() {
     let second = Digest::sha256(format!("{} {}", layer(0), layer(1)).as_bytes());
     assert_eq!(image.chains(), [layer(0), second]);
     assert!(image.contains_chain(&second) && !image.contains_chain(&layer(1)));
+    let packed =
+        |image: &assay_verify::BoundImage| -> Vec<String> { image.layers().iter().map(Digest::to_string).collect() };
+    let named = |recipe: &Recipe, at: usize| recipe.manifest["layers"][at]["digest"].as_str().unwrap().to_owned();
+    let expected = [named(&Recipe::new(), 0), named(&Recipe::new(), 1)];
+    assert_eq!(packed(&image), expected);
+    // The manifest's own digests, in its own order, whatever the config says.
+    let foreign = Digest::sha256(b"foreign").to_string();
+    let swapped = bind_with(|recipe| recipe.manifest["layers"][1]["digest"] = foreign.clone().into()).unwrap();
+    assert_eq!(packed(&swapped), [expected[0].clone(), foreign]);
+    assert_eq!(swapped.chains(), image.chains());
     assert_eq!(image.subjects().count(), 2);
     assert!(image.is_for_wanted_platform());
 }

@@ -20,12 +20,13 @@ pub(crate) use signatures::{Authority, Key};
 /// The time at which every case is judged: 2026-11-22T10:00:00Z.
 pub(crate) const NOW: UnixTime = UnixTime::from_seconds(1_795_341_600);
 
-/// An image of one layer in an index.
+/// An image in an index.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) manifest: Descriptor,
     pub(crate) index: Descriptor,
     pub(crate) config: Digest,
+    /// The chain of its lowest layer.
     pub(crate) chain: Digest,
     claim: ImageClaim,
     documents: Documents,
@@ -39,22 +40,33 @@ impl Image {
 
     /// An image that names the layers `blobs` under the config of the layers `layers`.
     pub(crate) fn with_foreign_blobs(config: &str, layers: &str, blobs: &str) -> Self {
-        let diff_id = Digest::sha256(layers.as_bytes());
+        Self::of_layers(config, &[(layers, blobs)])
+    }
+
+    /// An image of layers, the lowest first, each with the text that its diff id and its blob are made of.
+    pub(crate) fn of_layers(config: &str, layers: &[(&str, &str)]) -> Self {
+        let diff_ids: Vec<String> = layers.iter().map(|(id, _)| Digest::sha256(id.as_bytes()).to_string()).collect();
+        let blobs: Vec<serde_json::Value> = layers
+            .iter()
+            .map(|(_, blob)| {
+                json!({
+                    "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                    "digest": Digest::sha256(format!("{blob} packed").as_bytes()).to_string(), "size": 100,
+                })
+            })
+            .collect();
         let config = document(
             MediaType::OCI_CONFIG,
             &json!({
                 "os": "linux", "architecture": "amd64", "author": config,
-                "rootfs": { "type": "layers", "diff_ids": [diff_id.to_string()] },
+                "rootfs": { "type": "layers", "diff_ids": diff_ids },
             }),
         );
         let manifest = document(
             MediaType::OCI_MANIFEST,
             &json!({
                 "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": descriptor(&config),
-                "layers": [{
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                    "digest": Digest::sha256(format!("{blobs} packed").as_bytes()).to_string(), "size": 100,
-                }],
+                "layers": blobs,
             }),
         );
         let mut entry = descriptor(&manifest);
@@ -73,7 +85,7 @@ impl Image {
             manifest: manifest.descriptor(),
             index: index.descriptor(),
             config: *config.digest(),
-            chain: diff_id,
+            chain: diff_ids[0].parse().unwrap(),
             claim,
             documents: [config, manifest, index].map(|document| (*document.digest(), document)).into(),
         }

@@ -51,16 +51,23 @@ pub(super) enum Behaviour {
 pub(super) struct Image {
     diff_ids: Vec<Digest>,
     layers: String,
+    /// What stands in its config before and behind the layers.
+    around: (String, usize),
 }
 
 impl Image {
     pub(super) fn new(layers: &[&str]) -> Self {
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::sha256(layer.as_bytes())).collect();
-        Self { layers: format!("{diff_ids:?}"), diff_ids }
+        Self { layers: format!("{diff_ids:?}"), diff_ids, around: Default::default() }
     }
 
     pub(super) fn use_foreign_layers(&mut self) {
         self.layers = "foreign".into();
+    }
+
+    /// Writes `members` into the config before the layers, and white space behind it.
+    pub(super) fn rewrite_config(&mut self, members: &str, space: usize) {
+        self.around = (members.to_owned(), space);
     }
 
     pub(super) fn chain(&self, at: usize) -> Digest {
@@ -70,10 +77,14 @@ impl Image {
 
     fn config_bytes(&self) -> Vec<u8> {
         let ids: Vec<String> = self.diff_ids.iter().map(|id| format!("\"{id}\"")).collect();
-        format!("{{\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{}]}}}}", ids.join(",")).into_bytes()
+        let (members, space) = &self.around;
+        let text = format!("{{{members}\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[{}]}}}}", ids.join(","));
+        let mut bytes = text.into_bytes();
+        bytes.resize(bytes.len() + space, b'\n');
+        bytes
     }
 
-    fn config(&self) -> Digest {
+    pub(super) fn config(&self) -> Digest {
         Digest::sha256(&self.config_bytes())
     }
 
@@ -195,6 +206,20 @@ impl Node {
         store.records.push((image.config().to_string(), image.index()));
     }
 
+    /// Removes an image's manifest, as `ctr content rm` does.
+    pub(super) fn remove_manifest(&self, image: &Image) {
+        self.containerd.0.lock().unwrap().blobs.remove(&image.manifest().to_string());
+    }
+
+    /// The manifests of the last question, in their order, and whether the document of each one's config was with it.
+    pub(super) fn last_claims(&self) -> Vec<(String, bool)> {
+        let question = self.last_question().unwrap();
+        let Some(admit_request::Subject::Chain(chain)) = question.subject else { panic!("no chain") };
+        let has =
+            |digest: &str| question.documents.iter().any(|held| Digest::sha256(&held.content).to_string() == digest);
+        chain.images.iter().map(|claim| (claim.manifest.clone(), has(&claim.config))).collect()
+    }
+
     /// The chains the agent was asked about.
     pub(super) fn asked(&self) -> Vec<Digest> {
         let chain = |request: &AdmitRequest| match request.subject.clone().unwrap() {
@@ -256,7 +281,8 @@ impl Content for Containerd {
     async fn read(&self, request: Request<ReadContentRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let store = self.0.lock().unwrap();
         let (bytes, _) = store.blobs.get(&request.into_inner().digest).ok_or_else(|| Status::not_found("blob"))?;
-        let answers = vec![Ok(ReadContentResponse { offset: 0, data: bytes.clone() })];
+        let chunks = bytes.chunks(1 << 20).map(|chunk| Ok(ReadContentResponse { offset: 0, data: chunk.to_vec() }));
+        let answers: Vec<_> = chunks.collect();
         Ok(Response::new(tokio_stream::iter(answers)))
     }
 }
