@@ -50,6 +50,9 @@ pub(crate) struct Question<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal(String);
 
+/// How long before the end of a question the agent's silence is called that.
+const ANSWER_MARGIN: Duration = Duration::from_millis(20);
+
 impl Agent {
     /// The agent that listens at `socket` with one of these uids.
     #[must_use]
@@ -118,7 +121,13 @@ impl UnpackGate {
     async fn enforce(&self, request: &AdmissionRequest, deadline: Instant) -> Result<(), Refusal> {
         let mut message = Request::new(GateAdmit::request_message(request));
         message.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        let answer = self.agent.0.clone().admit(message).await.map_err(|status| self.unanswered(&status, deadline))?;
+        let mut agent = self.agent.0.clone();
+        // A little before the whole question ends, so that it is said whose answer is missing. An agent that is well says
+        // EVIDENCE_PENDING itself before that.
+        let answer = match timeout_at(deadline - ANSWER_MARGIN, agent.admit(message)).await {
+            Ok(answer) => answer.map_err(|status| self.unanswered(&status, deadline))?,
+            Err(_) => return Err(self.silent()),
+        };
         let verdict = GateAdmit::verdict(answer.into_inner())
             .map_err(|error| refusal(DenyCode::Internal, format!("the agent's answer is not understood: {error}")))?;
         match verdict.outcome() {
@@ -144,15 +153,20 @@ impl UnpackGate {
             detail
         };
         match status.code() {
-            Code::DeadlineExceeded => self.late("no verdict"),
+            Code::DeadlineExceeded => self.silent(),
             // What tonic's client answers itself when the time it was given is over.
-            Code::Cancelled if Instant::now() >= deadline => self.late("no verdict"),
+            Code::Cancelled if Instant::now() + ANSWER_MARGIN >= deadline => self.silent(),
             Code::ResourceExhausted | Code::OutOfRange => refusal(DenyCode::Limit, detail),
             Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Unimplemented => {
                 refusal(DenyCode::AgentUnavailable, detail)
             }
             _ => refusal(DenyCode::Internal, format!("the agent answered {:?}: {detail}", status.code())),
         }
+    }
+
+    /// The agent took the question and said nothing.
+    fn silent(&self) -> Refusal {
+        refusal(DenyCode::AgentUnavailable, format!("no answer within {} ms", self.timeout.as_millis()))
     }
 
     fn late(&self, what: &str) -> Refusal {

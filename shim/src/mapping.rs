@@ -194,7 +194,9 @@ impl Images {
         let mut found = Vec::new();
         for (manifest, config) in manifests.iter().copied() {
             let may_contain = match (known.get(&config), purpose) {
-                (Some(Layers::Chains(chains)), _) => chains.contains(&prefix),
+                (Some(Layers::Chains(chains)), Purpose::Extraction) => chains.contains(&prefix),
+                // What a container is made of is a whole image: layers in the middle of one make none.
+                (Some(Layers::Chains(chains)), Purpose::Use) => chains.last() == Some(&prefix),
                 (Some(Layers::Unclear), purpose) => purpose == Purpose::Extraction,
                 (Some(Layers::TooLarge), Purpose::Use) => false,
                 (Some(Layers::TooLarge), Purpose::Extraction) => {

@@ -21,6 +21,7 @@ mod names_lead_to_no_file;
 mod no_answer_is_no;
 mod one_waits_and_others_go_on;
 mod other_signatures_do_not_count;
+mod prefix_of_an_image_is_another_image;
 mod signed_image_is_unpacked_and_runs;
 mod snapshots_are_those_of_overlayfs;
 mod sockets_serve_their_own_peers;

@@ -27,7 +27,7 @@ async fn what_the_agent_says_of_a_failed_call_becomes_a_reason() {
         (Code::Cancelled, "AGENT_UNAVAILABLE"),
         (Code::Unavailable, "AGENT_UNAVAILABLE"),
         (Code::Unknown, "AGENT_UNAVAILABLE"),
-        (Code::DeadlineExceeded, "EVIDENCE_PENDING"),
+        (Code::DeadlineExceeded, "AGENT_UNAVAILABLE"),
         (Code::ResourceExhausted, "LIMIT"),
         (Code::InvalidArgument, "INTERNAL"),
         (Code::Ok, "INTERNAL"),

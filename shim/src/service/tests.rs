@@ -160,7 +160,7 @@ async fn while_the_agent_hangs_everything_but_prepare_answers_and_prepare_is_den
         start.elapsed()
     };
     let (result, elapsed) = tokio::join!(waiting, others);
-    refused(result, "EVIDENCE_PENDING");
+    refused(result, "AGENT_UNAVAILABLE");
     assert!(elapsed.as_millis() < 600, "{elapsed:?}");
     assert!((900..1900).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }
