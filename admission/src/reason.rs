@@ -115,7 +115,9 @@ impl DenyCode {
             Self::NoRule => "add a rule whose images cover this name, then `assay node reload`",
             Self::Blocked => "use another digest, or remove it from `blocked` in the policy",
             Self::UnknownChain => "pull the image again by its name",
-            Self::AmbiguousConfig => "remove the foreign image (`ctr image ls`, `ctr image rm`, `ctr content rm`) and pull again",
+            Self::AmbiguousConfig => {
+                "remove the foreign image (`ctr image ls`, `ctr image rm`, `ctr content rm`) and pull again"
+            }
             Self::Malformed => "push the image again with an up-to-date tool, or ask its publisher",
             Self::EvidencePending => "pull again in a moment",
             Self::NotFound => "check repository, tag and platform",
@@ -123,7 +125,9 @@ impl DenyCode {
             Self::RegistryAuth => {
                 "give the fetcher credentials for this registry (docker config.json), then pull again"
             }
-            Self::Limit => "remove what there is too much of: signatures in the registry, or images on this node (`ctr image rm`)",
+            Self::Limit => {
+                "remove what there is too much of: signatures in the registry, or images on this node (`ctr image rm`)"
+            }
             Self::NoPolicy => "run `assay policy check` and `assay node reload`",
             Self::AgentUnavailable => "start assayd (`systemctl start assayd`) and try again",
             Self::LogUnavailable => "free disk space below /var/lib/assay, then try again",

@@ -159,10 +159,13 @@ impl Images {
         for (manifest, config) in found {
             claims.push(ImageClaim { manifest, config, indexes: content.indexes_of(manifest)?, names: Vec::new() });
         }
-        let (documents, names) = tokio::try_join!(collect(&self.containerd, namespace, &claims), async {
+        let ((documents, absent), names) = tokio::try_join!(collect(&self.containerd, namespace, &claims), async {
             Ok(self.containerd.names(namespace, &targets(&claims)).await?)
         })?;
+        // Remembered, or collected as garbage since they were listed: nothing is unpacked from what containerd does not have.
+        claims.retain(|claim| !absent.contains(&claim.manifest) && !absent.contains(&claim.config));
         for claim in &mut claims {
+            claim.indexes.retain(|index| !absent.contains(index));
             claim.names = content.names_of(claim, &names);
         }
         let below = claims.iter().find_map(|claim| {

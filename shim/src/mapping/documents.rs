@@ -1,7 +1,7 @@
 //! Reads the documents that claims speak of: manifest, config and indexes, bounded in size and number.
 //! Media types are what the documents say of themselves and each other: claims that the agent checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_admission::{Digest, Document, Documents, ImageClaim, MAX_DOCUMENT_BYTES, MediaType, Namespace};
 use serde::Deserialize;
@@ -21,13 +21,13 @@ enum Role {
     Config,
 }
 
-/// The documents that are there. One that is missing, or a config that is too large to be judged, is left out, and its claim
-/// cannot be admitted.
+/// The documents that are there, and the digests of those that are not. A config that is too large to be judged is in neither,
+/// and its claim cannot be admitted.
 pub(super) async fn collect(
     containerd: &Containerd,
     namespace: &Namespace,
     claims: &[ImageClaim],
-) -> Result<Documents, MappingError> {
+) -> Result<(Documents, BTreeSet<Digest>), MappingError> {
     let mut roles = BTreeMap::new();
     for claim in claims {
         roles.extend(claim.indexes.iter().map(|index| (*index, Role::Index)));
@@ -36,6 +36,7 @@ pub(super) async fn collect(
     }
     let digests: Vec<Digest> = roles.keys().copied().collect();
     let mut read = BTreeMap::new();
+    let mut absent = BTreeSet::new();
     let mut bytes_read = 0_usize;
     for some in digests.chunks(PARALLEL_READS) {
         let mut reads = tokio::task::JoinSet::new();
@@ -47,10 +48,13 @@ pub(super) async fn collect(
             let Ok((digest, bytes)) = joined else { continue };
             let is_config = roles.get(&digest) == Some(&Role::Config);
             let bytes = match bytes {
-                Err(ContainerdError::DocumentSize { .. }) if is_config => None,
+                Err(ContainerdError::DocumentSize { .. }) if is_config => continue,
                 other => other?,
             };
-            let Some(bytes) = bytes else { continue };
+            let Some(bytes) = bytes else {
+                absent.insert(digest);
+                continue;
+            };
             bytes_read = bytes_read.saturating_add(bytes.len());
             if bytes_read > MAX_BYTES {
                 return Err(MappingError::Bytes(MAX_BYTES));
@@ -75,7 +79,7 @@ pub(super) async fn collect(
         let document = Document::new(media_type, bytes)?;
         documents.insert(*document.digest(), document);
     }
-    Ok(documents)
+    Ok((documents, absent))
 }
 
 /// The media type under which a manifest names its config.
