@@ -18,6 +18,7 @@ use crate::{
     Config,
     judge::now,
     key_worker::{KeyWorker, KeyWorkerError},
+    recording::append,
 };
 
 /// Signs checkpoints, one at a time.
@@ -137,11 +138,7 @@ impl Checkpoints {
             peer_uid: None,
             outcome: KeyUseOutcome::Done,
         };
-        let (done, written) = tokio::sync::oneshot::channel();
-        self.log.append(record.into(), Durability::Synced, move |outcome| {
-            let _ = done.send(outcome);
-        });
-        written.await.unwrap_or(Err(LogError::Closed))?;
+        append(&self.log, record.into(), Durability::Synced).await?;
         let head = self.log.head();
         let text = Unsigned { origin: self.origin.clone(), size: head.size, root: head.root }.text();
         let signature = self.keys.sign(uri, scheme, text.clone().into_bytes()).await?;

@@ -25,6 +25,7 @@ use crate::{
     collect::Collect,
     evidence_store::EvidenceStore,
     gate_service::summary,
+    recording::append,
 };
 
 /// What is kept of a caller's time for recording and sending the answer that there is none yet.
@@ -135,7 +136,7 @@ impl Judge {
         // Its first record was synced before it was ever used. This use is handed to the system before it is answered
         // and synced within a second; if even that fails, the image is judged anew, and refused for want of a record.
         let record = record::repeated(request, &verdict, first, &loaded, now());
-        self.write(record, Durability::Soon).await.ok()?;
+        append(&self.log, record, Durability::Soon).await.ok()?;
         self.counts.cache_hits.fetch_add(1, Ordering::Relaxed);
         Some(verdict)
     }
@@ -223,12 +224,13 @@ impl Judge {
             Err(reason) => return self.refuse(request, Some(loaded), reason).await,
         };
         // Decision → record → verdict.
-        let recorded = match self.write(record::decided(request, &decision, loaded, at), Durability::Synced).await {
-            Ok(recorded) => recorded,
-            Err(error) => {
-                return Verdict::unrecorded_refusal(Reason::new(DenyCode::LogUnavailable, error.to_string()));
-            }
-        };
+        let recorded =
+            match append(&self.log, record::decided(request, &decision, loaded, at), Durability::Synced).await {
+                Ok(recorded) => recorded,
+                Err(error) => {
+                    return Verdict::unrecorded_refusal(Reason::new(DenyCode::LogUnavailable, error.to_string()));
+                }
+            };
         let verdict = record::verdict(&decision, &recorded);
         if verdict.is_allow() {
             // What a tag leads to changes: only what is named by digest is remembered.
@@ -259,25 +261,13 @@ impl Judge {
     }
 
     async fn recorded_refusal(&self, record: assay_audit::Record, reason: Reason) -> Verdict {
-        match self.write(record, Durability::Synced).await {
+        match append(&self.log, record, Durability::Synced).await {
             Ok(recorded) => record::refusal(reason, &recorded),
             Err(error) => {
                 tracing::error!(%error, "a refusal cannot be recorded");
                 Verdict::unrecorded_refusal(reason)
             }
         }
-    }
-
-    async fn write(
-        &self,
-        record: assay_audit::Record,
-        durability: Durability,
-    ) -> Result<assay_audit::Recorded, assay_audit::LogError> {
-        let (done, written) = tokio::sync::oneshot::channel();
-        self.log.append(record, durability, move |outcome| {
-            let _ = done.send(outcome);
-        });
-        written.await.unwrap_or(Err(assay_audit::LogError::Closed))
     }
 }
 

@@ -6,7 +6,7 @@ mod registry;
 use std::{collections::BTreeMap, sync::Arc};
 
 use assay_admission::{Descriptor, Digest, MediaType, UnixTime};
-use assay_audit::{Durability, KeyOperation, KeyUseOutcome, KeyUseRecord, Log, LogError, Recorded};
+use assay_audit::{Durability, KeyOperation, KeyUseOutcome, KeyUseRecord, Log, Recorded};
 use assay_hsm::{ClientError, GenerateRequest, KeyError, KeyInfo, KeyKind, KeyUri, Scheme};
 use assay_proto::{Peer, assay as wire};
 use assay_verify::{Certificate, signing};
@@ -19,6 +19,7 @@ use crate::{
     config::Purpose,
     judge::now,
     key_worker::{KeyWorker, KeyWorkerError},
+    recording::append,
 };
 
 /// Certificates in one chain; the verifier takes no more either.
@@ -102,11 +103,7 @@ impl KeyService {
             peer_uid: Some(peer_uid),
             outcome,
         };
-        let (done, written) = tokio::sync::oneshot::channel();
-        self.log.append(record.into(), Durability::Synced, move |outcome| {
-            let _ = done.send(outcome);
-        });
-        written.await.unwrap_or(Err(LogError::Closed)).map_err(|error| {
+        append(&self.log, record.into(), Durability::Synced).await.map_err(|error| {
             Status::unavailable(format!("the use of the key cannot be recorded, so it is not used: {error}"))
         })
     }

@@ -12,6 +12,7 @@ mod key_service;
 mod key_worker;
 mod node_service;
 mod peers;
+mod recording;
 mod run;
 
 pub use config::{Config, ConfigError};
