@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod bounded_file;
 mod console;
 mod duration;
 mod failure;

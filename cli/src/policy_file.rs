@@ -1,16 +1,12 @@
 //! A policy file and everything that it names: files beside it, and public keys in the token, by way of the agent.
 //! Reads and checks; puts nothing in force.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use assay_policy::{Material, Policy, PolicyDocument, PolicyErrors};
 use serde_json::json;
 
-use crate::{Context, failure::Failure, keys};
+use crate::{Context, bounded_file, failure::Failure, keys};
 
 /// Largest file that is read: what the agent reads too.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -40,7 +36,8 @@ impl PolicyFile {
     /// # Errors
     /// If the file cannot be read or is no policy: with line and column.
     pub(crate) async fn read(context: &Context, path: &Path) -> Result<Self, Failure> {
-        let bytes = read_bounded(path).map_err(|error| Failure::io("read the policy", path, &error))?;
+        let bytes =
+            bounded_file::read(path, MAX_FILE_BYTES).map_err(|error| Failure::io("read the policy", path, &error))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             Failure::new("POLICY_INVALID", format!("{}: byte {at} is not UTF-8", path.display()), "save it as UTF-8")
@@ -50,7 +47,7 @@ impl PolicyFile {
         let folder = path.parent().unwrap_or(Path::new(""));
         for name in document.files() {
             // A file that is missing is an error at the line that names it: `compile` says so.
-            match read_bounded(&folder.join(name)) {
+            match bounded_file::read(&folder.join(name), MAX_FILE_BYTES) {
                 Ok(bytes) => drop(material.files.insert(name.to_owned(), bytes)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Failure::io("read", &folder.join(name), &error)),
@@ -112,13 +109,4 @@ fn invalid(errors: &PolicyErrors) -> Failure {
             "correct the lines shown and check again",
         )
     }
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
-        return Err(std::io::Error::other(format!("it is longer than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(bytes)
 }

@@ -1,11 +1,7 @@
 //! `assay audit verify`: checks the log's files without an agent, against the log's public key and, if given, a head that
 //! was saved elsewhere. Changes nothing.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use assay_audit::{CheckError, NoteKey, Report, Tampered, verify_dir};
 use assay_verify::PublicKey;
@@ -14,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    Context,
+    Context, bounded_file,
     failure::{Exit, Failure},
 };
 
@@ -44,7 +40,9 @@ pub(super) fn run(context: &Context, arguments: &VerifyArgs) -> Result<Exit, Fai
         Some(text) => given_key(text)?,
         None => own_key(&dir)?,
     };
-    let read = |path: &PathBuf| read_bounded(path).map_err(|error| Failure::io("read the saved head", path, &error));
+    let read = |path: &PathBuf| {
+        bounded_file::read(path, MAX_FILE_BYTES).map_err(|error| Failure::io("read the saved head", path, &error))
+    };
     let since = arguments.since.as_ref().map(read).transpose()?;
     let progress = context.console.progress("hashing the log");
     let checked = verify_dir(&dir, &[key], since.as_deref());
@@ -129,7 +127,7 @@ fn damaged(dir: &Path, error: &CheckError) -> Failure {
 fn own_key(dir: &Path) -> Result<NoteKey, Failure> {
     let state = dir.parent().unwrap_or(dir);
     for path in [state.join("log-key.spki"), dir.join("log-key.pem")] {
-        match read_bounded(&path) {
+        match bounded_file::read(&path, MAX_FILE_BYTES) {
             Ok(bytes) => return parse_key(&bytes, &path.display().to_string()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Failure::io("read the log's key", &path, &error)),
@@ -151,7 +149,8 @@ fn given_key(text: &str) -> Result<NoteKey, Failure> {
         return parse_key(&der, "--key");
     }
     let path = Path::new(text);
-    let bytes = read_bounded(path).map_err(|error| Failure::io("read the log's key", path, &error))?;
+    let bytes =
+        bounded_file::read(path, MAX_FILE_BYTES).map_err(|error| Failure::io("read the log's key", path, &error))?;
     parse_key(&bytes, text)
 }
 
@@ -170,15 +169,6 @@ fn parse_key(bytes: &[u8], from: &str) -> Result<NoteKey, Failure> {
         None => bytes.to_vec(),
     };
     NoteKey::from_spki(&spki).map_err(|error| failed(error.to_string()))
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
-        return Err(std::io::Error::other(format!("it is longer than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
