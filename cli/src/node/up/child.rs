@@ -236,6 +236,13 @@ fn inherited_environment() -> impl Iterator<Item = (&'static str, OsString)> {
         .filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
 }
 
+/// Writes one line to standard error with the name of who says it, in one piece: other threads and standard output may
+/// write to the same file, and a line in the middle of another is one that its reader does not find.
+pub(super) fn say(name: &str, text: &str) {
+    let line = format!("{name:<21} | {}\n", printable(text));
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
 fn pass_on(name: &str, reader: impl Read) {
     let mut reader = BufReader::new(reader);
     loop {
@@ -243,7 +250,7 @@ fn pass_on(name: &str, reader: impl Read) {
         match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
             Ok(1..) => {
                 let text = String::from_utf8_lossy(&line);
-                let _ = writeln!(io::stderr(), "{name:<21} | {}", printable(text.trim_end()));
+                say(name, text.trim_end());
             }
             Ok(0) | Err(_) => return,
         }

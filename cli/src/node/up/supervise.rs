@@ -25,13 +25,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    console::printable,
-    failure::{Exit, Failure},
-};
+use crate::failure::{Exit, Failure};
 
 use super::{
-    child::{Program, Stop},
+    child::{Program, Stop, say},
     layout::Layout,
 };
 
@@ -158,7 +155,7 @@ impl Node {
         loop {
             tokio::select! {
                 Some(event) = self.events.recv() => match self.take(event) {
-                    Ok(Some((name, status))) => remark(&format!("{name} ended ({status}) and is started again")),
+                    Ok(Some((name, status))) => say("assay node up", &format!("{name} ended ({status}) and is started again")),
                     Ok(None) => {}
                     Err(failure) => {
                         self.stop().await?;
@@ -380,9 +377,4 @@ impl Signals {
             _ = self.hang_up.recv() => Requested::Reload,
         }
     }
-}
-
-fn remark(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "assay node up         | {}", printable(text));
 }
