@@ -21,7 +21,7 @@ use read::{Fields, Section};
 #[derive(Clone, Debug)]
 pub struct PolicyDocument {
     pub(crate) source: Source,
-    pub(crate) version: u64,
+    pub(crate) version: At<u64>,
     pub(crate) mode: Mode,
     pub(crate) keys: Vec<KeyEntry>,
     pub(crate) stores: Vec<StoreEntry>,
@@ -188,7 +188,7 @@ fn read_document(source: &Source, root: &Section<'_, '_>, problems: &mut Problem
     let blocked = read_blocked(root, problems);
     Some(PolicyDocument {
         source: source.clone(),
-        version: version?.value,
+        version: version?,
         mode: mode?,
         keys,
         stores,

@@ -12,6 +12,7 @@ mod index;
 mod policy;
 mod reading;
 mod scope;
+mod succession;
 
 pub use case::{Case, CaseImage, Collection, ImageState};
 pub use compile::Material;

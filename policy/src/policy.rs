@@ -10,7 +10,7 @@ use assay_verify::{DistinguishedNamePattern, SignerName, Trust};
 
 use crate::{
     document::{DockerReference, SignedDocument},
-    errors::Source,
+    errors::{Source, Span},
     index::ScopeIndex,
 };
 
@@ -21,6 +21,7 @@ pub struct Policy {
     pub(crate) sha256: String,
     pub(crate) digest_of_all: Digest,
     pub(crate) version: u64,
+    pub(crate) version_span: Span,
     pub(crate) mode: Mode,
     pub(crate) trust: Trust,
     pub(crate) rules: Vec<Rule>,

@@ -291,6 +291,44 @@ fn every_error_is_told_at_once_with_its_line_and_a_hint() {
     }
 }
 
+#[test]
+fn a_version_has_one_content_and_only_rises() {
+    let in_force = policy(GOOD, &with_key());
+    let of = |text: &str, material: &Material| policy(text, material).may_follow(&in_force);
+    let refusal = |text: &str, material: &Material| {
+        let errors = of(text, material).unwrap_err();
+        let (line, column, message) = errors.iter().next().unwrap();
+        assert_eq!((errors.iter().count(), line, column), (1, 1, 11));
+        format!("{message}; {}", errors.hints().next().unwrap())
+    };
+    assert_eq!(of(GOOD, &with_key()), Ok(()));
+
+    let changed = GOOD.replace("mode = \"enforce\"", "mode = \"observe\"");
+    let message = refusal(&changed, &with_key());
+    let digests = [policy(&changed, &with_key()).sha256().to_owned(), in_force.sha256().to_owned()];
+    assert!(digests.iter().all(|digest| message.contains(digest)), "{message}");
+    assert!(message.starts_with("version 3 is in force already with other content"), "{message}");
+    assert!(message.ends_with("version = 4"), "{message}");
+    assert_eq!(of(&changed.replace("version = 3", "version = 4"), &with_key()), Ok(()));
+    // A comment is content too: the digest in the log is of the whole text.
+    refusal(&format!("{GOOD}#"), &with_key());
+
+    let message = refusal(&GOOD.replace("version = 3", "version = 2"), &with_key());
+    assert!(message.starts_with("version 2 is older than version 3"), "{message}");
+}
+
+#[test]
+fn a_version_has_one_content_with_the_files_that_it_names() {
+    let with_file = |bytes: &[u8]| Material { files: [("ci.pem".to_owned(), bytes.to_vec())].into(), ..with_key() };
+    let in_force = policy(GOOD, &with_file(ED25519_PEM.as_bytes()));
+    let touched = policy(GOOD, &with_file(format!("{ED25519_PEM}\n").as_bytes()));
+    let errors = touched.may_follow(&in_force).unwrap_err();
+    let (.., message) = errors.iter().next().unwrap();
+    assert!(message.contains("a file or key that it names has changed"), "{message}");
+    let digests = [touched.digest_of_all(), in_force.digest_of_all()].map(|digest| digest.to_string());
+    assert!(digests.iter().all(|digest| message.contains(digest)), "{message}");
+}
+
 fn base64(text: &str) -> Vec<u8> {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
