@@ -112,9 +112,11 @@ impl DenyCode {
         match self {
             Self::NoSignature => "sign it (assay sign, cosign sign or notation sign) and pull again",
             Self::NotSatisfied => "see `assay verify IMAGE` for each signature and why it does not count",
-            Self::NoRule => "add a rule whose images cover this name, then `assay node reload`",
+            Self::NoRule => {
+                "use the name that it was signed for, or add a rule whose images cover this one, then `assay node reload`"
+            }
             Self::Blocked => "use another digest, or remove it from `blocked` in the policy",
-            Self::UnknownChain => "pull the image again by its name",
+            Self::UnknownChain => "pull an image that has these layers by its name, and start from that",
             Self::AmbiguousConfig => {
                 "remove the foreign image (`ctr image ls`, `ctr image rm`, `ctr content rm`) and pull again"
             }

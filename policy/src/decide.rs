@@ -31,7 +31,8 @@ impl Policy {
             }
             // Where nothing of the policy refuses anything, a chain nobody knows is no exception.
             (Some(chain), []) => {
-                self.without_image(self.strictest, Reason::new(DenyCode::UnknownChain, chain.to_string()))
+                let detail = if chain == Digest::sha256(b"") { NO_LAYERS.to_owned() } else { chain.to_string() };
+                self.without_image(self.strictest, Reason::new(DenyCode::UnknownChain, detail))
             }
             (Some(_), _) => decide_chain(&images).into_decision(images),
         }
@@ -45,6 +46,10 @@ impl Policy {
         Decision { outcome, mode, rule: None, because: Vec::new(), holds_until: None, images: Vec::new() }
     }
 }
+
+/// How the chain of no layers is called, which a gate asks about for a snapshot that rests on nothing.
+const NO_LAYERS: &str = "none at all: the image has no layers, or the snapshot was made by hand without a parent; \
+                         only what rests on the layers of an admitted image is made";
 
 /// What becomes of a case, before its sentences are put together.
 struct Settled {

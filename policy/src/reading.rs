@@ -84,7 +84,15 @@ impl<'a> Reading<'a> {
     /// Judges an image whose documents belong together.
     pub(crate) fn judge(self, image: &BoundImage, findings: &Findings, collection: &Collection) -> Judged<'a> {
         let Some(rule) = self.rule else {
-            return self.with(Worth::Unsatisfied(vec![Reason::new(DenyCode::NoRule, self.place())]));
+            // containerd's transfer service unpacks an import before it makes the image's record.
+            let detail = match self.name {
+                Some(_) => self.place(),
+                None => format!(
+                    "{}: import it by `ctr image import --no-unpack` under the name that it was signed for, and run it",
+                    self.place()
+                ),
+            };
+            return self.with(Worth::Unsatisfied(vec![Reason::new(DenyCode::NoRule, detail)]));
         };
         let thresholds = match &rule.demand {
             Demand::Unsigned => return self.with(Worth::Satisfied { holds_until: None }),

@@ -98,7 +98,7 @@ pub(crate) fn parse_config(bytes: &[u8]) -> Result<Config, JsonError> {
         }
         let diff_ids = rootfs.array("diff_ids")?;
         if diff_ids.is_empty() {
-            return Err(wrong("diff_ids", "is empty"));
+            return Err(wrong("diff_ids", "is empty; an image needs at least one layer"));
         }
         if diff_ids.len() > MAX_LAYERS {
             return Err(LimitReached { what: "diff ids in a config", limit: MAX_LAYERS }.into());

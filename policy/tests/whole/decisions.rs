@@ -518,3 +518,28 @@ fn sentences_are_bounded_and_carry_no_control_characters() {
         assert!(text.chars().count() <= 401 && !text.contains(char::is_control), "{text:?}");
     }
 }
+
+#[test]
+fn a_snapshot_on_no_layers_is_refused_with_a_reason_of_its_own() {
+    let nothing = decide(&prod(), Gate::Unpack, Some(Digest::sha256(b"")), &[]);
+    let Outcome::Deny { first, .. } = nothing.outcome() else { panic!("{nothing:?}") };
+    assert_eq!(first.code, DenyCode::UnknownChain);
+    assert!(first.detail.contains("the image has no layers, or the snapshot was made by hand"), "{}", first.detail);
+    let unknown = decide(&prod(), Gate::Unpack, Some(Digest::sha256(b"x")), &[]);
+    let Outcome::Deny { first, .. } = unknown.outcome() else { panic!("{unknown:?}") };
+    assert_eq!(first, &Reason::new(DenyCode::UnknownChain, Digest::sha256(b"x").to_string()));
+}
+
+#[test]
+fn an_import_without_a_name_is_told_how_to_get_one() {
+    let image = Image::new("a", "a");
+    let signed = [Key::named("ci").sign(&image.index, "r.example/prod/app")];
+    let nameless = unpack(&prod(), &[Given::new(&image, &[], &signed)]);
+    let Outcome::Deny { first, .. } = nameless.outcome() else { panic!("{nameless:?}") };
+    assert_eq!(first.code, DenyCode::NoRule);
+    assert!(first.detail.contains("ctr image import --no-unpack"), "{}", first.detail);
+    let named = unpack(&prod(), &[Given::new(&image, &[requested("docker.io/library/app")], &signed)]);
+    let Outcome::Deny { first, .. } = named.outcome() else { panic!("{named:?}") };
+    assert_eq!(first, &Reason::new(DenyCode::NoRule, "docker.io/library/app (requested)"));
+    assert!(first.to_string().contains("use the name that it was signed for"), "{first}");
+}

@@ -192,7 +192,7 @@ fn configs_of_another_type_or_without_layers_are_refused() {
         recipe.config["rootfs"]["diff_ids"] = json!([]);
         recipe.manifest["layers"] = json!([]);
     });
-    assert_eq!((field, problem.as_str()), ("diff_ids", "is empty"));
+    assert_eq!((field, problem.as_str()), ("diff_ids", "is empty; an image needs at least one layer"));
     let (field, problem) = malformed_with(|recipe| recipe.config["rootfs"]["diff_ids"][0] = "md5:00".into());
     assert_eq!((field, problem.as_str()), ("diff_ids", "digest algorithm is neither sha256 nor sha512"));
     let (field, _) = malformed_with(|recipe| recipe.config["architecture"] = "".into());
