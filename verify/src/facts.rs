@@ -184,6 +184,18 @@ pub enum RejectionReason {
         /// The key or certificate it was tried with.
         by: String,
     },
+    /// A key of the policy made it, with another hash than its kind has in this format.
+    #[error(
+        "{by} made it with {found}, which does not count: sign it again with {required} (cosign 3 and assay sign do)"
+    )]
+    OtherHash {
+        /// The key.
+        by: String,
+        /// The hash that was used.
+        found: &'static str,
+        /// The hash that the key's kind requires.
+        required: &'static str,
+    },
     /// An algorithm that the format or the key does not allow.
     #[error("algorithm {found} is not allowed; the key requires {required}")]
     Algorithm {

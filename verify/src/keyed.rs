@@ -7,13 +7,14 @@ use crate::{
     facts::{RejectionReason, Signer},
     failure::Failure,
     limits::Budget,
-    trust::{PublicKey, SignerName, Trust},
+    trust::{PublicKey, PublicKeyKind, SignerName, Trust},
 };
 
 /// Every name of the key that made `signature` over `message`: at least one.
 ///
 /// # Errors
-/// [`RejectionReason::BadSignature`] if the hint names a key of the policy and no key made it, [`RejectionReason::UnknownKey`] else.
+/// [`RejectionReason::OtherHash`] if a key made it with a hash that does not count, [`RejectionReason::BadSignature`] if the
+/// hint names a key of the policy and no key made it, [`RejectionReason::UnknownKey`] else.
 pub(crate) fn signers(
     trust: &Trust,
     message: &[u8],
@@ -34,6 +35,9 @@ pub(crate) fn signers(
             return Ok(names(trust, key));
         }
     }
+    if let Some(reason) = other_hash(trust, message, signature, budget) {
+        return Err(Failure::Rejected(reason));
+    }
     Err(Failure::Rejected(
         named.map_or(RejectionReason::UnknownKey, |(name, _)| RejectionReason::BadSignature {
             by: format!("key {name}"),
@@ -41,7 +45,86 @@ pub(crate) fn signers(
     ))
 }
 
+/// Why a signature that no key verifies may be a key's all the same: for people, who would look for a wrong key.
+fn other_hash(trust: &Trust, message: &[u8], signature: &[u8], budget: &mut Budget) -> Option<RejectionReason> {
+    let candidates = trust.keys.iter().filter(|(_, key)| match key.kind() {
+        PublicKeyKind::P384 | PublicKeyKind::P521 => true,
+        PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } | PublicKeyKind::Ed25519 => false,
+    });
+    for (name, key) in candidates {
+        if !budget.spend_diagnosis() {
+            return None;
+        }
+        if key.made_with_sha256(message, signature) {
+            return Some(RejectionReason::OtherHash {
+                by: format!("key {name} ({})", key.kind()),
+                found: "SHA-256",
+                required: key.hash(),
+            });
+        }
+    }
+    None
+}
+
 fn names(trust: &Trust, key: &PublicKey) -> Vec<Signer> {
     let signer = |name: &SignerName| Signer::Key { name: name.clone(), spki_sha256: key.spki_sha256() };
     trust.keys.iter().filter(|(_, other)| *other == key).map(|(name, _)| signer(name)).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+    use super::*;
+    use crate::limits::MAX_DIAGNOSES;
+
+    // Keys of `openssl ecparam -genkey`, signatures over "a message" by `openssl dgst -sha256 -sign`; the private keys were
+    // thrown away.
+    const P384: &str = "-----BEGIN PUBLIC KEY-----\nMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEWS68WvqypivO6ck0+wdeFC+NYaR5ivwG\nGv3/blkMO9NX0nzlKoFPPmQIcuix2tBXu0o6zVjVg5yksHFXdCzs5jr8w95NnQaH\n0zH6ENQV9QFM/IUQ/31dx4ZctxjirYE5\n-----END PUBLIC KEY-----\n";
+    const P384_SHA256: &str = "MGUCMQDYJO5NPDyGSJL98bXd3EY7iN5v329wO4x3qi4Wa/+vlVTIdXQXUVYvi2bR0b5ptZkCMAx/0+d251Dtw6SLxHPRZUq7T2VvUjXOgXctqtuj8mbyhpSDi0J/LvgEmJebGKXruQ==";
+    const P384_SHA1: &str = "MGQCMAM4G/C8YGRx8XN4n/JhPG6fiQcxkeNUkFumG+JoANZumrFiH8Z6PdaBLU9UHwssaQIwFE372x/CFKkJt0bhCjWBe03/2f6OkicQb+f7kJI7+ATVhWZsc2LKRMD73CoSIVi7";
+    const P521: &str = "-----BEGIN PUBLIC KEY-----\nMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBQXAaxmSuGXeHCJMj7eXU6Ms66oRp\nZtyNAA55OwDeQawwOZPn/AmDNMkgLhjjxW1nLOhZbXJ5pRjxOAtQx4eoMR0BCiLw\nLnKh3Vc8TtHDaY9FkmcYYT9FxKv8Kdf02uBiTB8OasXT962mzUPtusaKI0KqoguM\nlF5EVJbwiBorakMymjc=\n-----END PUBLIC KEY-----\n";
+    const P521_SHA256: &str = "MIGIAkIBvQqd7cWyp9KGBYJW2/YwTq+oMh60DnrJn3KdswrEpmjdmydj7fUmblTVRyWzCXKTESgDHuYRRgKUNTmecYLg/yYCQgGN9+Ohn7d4lh6GJBt1YwYhVZUvrluxZw0yFxEEb8gBFcoyHBwRJ6eotJN3sQk2XCSe12rVp8i696drvwC7oAvvKQ==";
+
+    fn trust(keys: &[(&str, &str)]) -> Trust {
+        let mut trust = Trust::default();
+        for (name, pem) in keys {
+            trust.keys.insert(name.parse().unwrap(), PublicKey::from_pem(pem).unwrap());
+        }
+        trust
+    }
+
+    fn refusal(trust: &Trust, message: &[u8], signature: &str, budget: &mut Budget) -> RejectionReason {
+        let signature = STANDARD.decode(signature).unwrap();
+        match signers(trust, message, &signature, None, budget) {
+            Err(Failure::Rejected(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_signature_over_sha256_by_a_larger_curve_is_named_as_such() {
+        let trust = trust(&[("ci", P384), ("large", P521)]);
+        let budget = &mut Budget::default();
+        for (signature, by, required) in
+            [(P384_SHA256, "key ci (P-384)", "SHA-384"), (P521_SHA256, "key large (P-521)", "SHA-512")]
+        {
+            let expected = RejectionReason::OtherHash { by: by.to_owned(), found: "SHA-256", required };
+            assert_eq!(refusal(&trust, b"a message", signature, budget), expected);
+            assert_eq!(refusal(&trust, b"A message", signature, budget), RejectionReason::UnknownKey);
+        }
+        assert_eq!(refusal(&trust, b"a message", P384_SHA1, budget), RejectionReason::UnknownKey);
+        let text = refusal(&trust, b"a message", P384_SHA256, budget).to_string();
+        assert!(text.contains("made it with SHA-256") && text.contains("sign it again with SHA-384"), "{text}");
+    }
+
+    #[test]
+    fn looking_for_another_hash_ends_and_takes_nothing_from_the_search_for_signers() {
+        let (trust, budget) = (trust(&[("ci", P384)]), &mut Budget::default());
+        for _ in 0..MAX_DIAGNOSES {
+            assert_eq!(refusal(&trust, b"x", P384_SHA256, budget), RejectionReason::UnknownKey);
+        }
+        assert_eq!(refusal(&trust, b"a message", P384_SHA256, budget), RejectionReason::UnknownKey);
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) const MAX_MANIFESTS: usize = 1024;
 pub(crate) const MAX_SUBJECTS: usize = 1024;
 /// Public-key operations for one image: each signature may be tried against several keys.
 pub(crate) const MAX_KEY_OPERATIONS: usize = 1024;
+/// Public-key operations for one image that only find out why a signature does not count. They take nothing from those above.
+pub(crate) const MAX_DIAGNOSES: usize = 64;
 
 /// A cap was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +40,12 @@ pub struct LimitReached {
 pub struct Budget {
     signatures: usize,
     key_operations: usize,
+    diagnoses: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { signatures: MAX_SIGNATURES, key_operations: MAX_KEY_OPERATIONS }
+        Self { signatures: MAX_SIGNATURES, key_operations: MAX_KEY_OPERATIONS, diagnoses: MAX_DIAGNOSES }
     }
 }
 
@@ -65,5 +68,12 @@ impl Budget {
         let left = self.key_operations.checked_sub(1);
         self.key_operations = left.ok_or(LimitReached { what: "public-key operations", limit: MAX_KEY_OPERATIONS })?;
         Ok(())
+    }
+
+    /// Spends one public-key operation on a better explanation; `false` if [`MAX_DIAGNOSES`] were spent.
+    pub(crate) fn spend_diagnosis(&mut self) -> bool {
+        let left = self.diagnoses.checked_sub(1);
+        self.diagnoses = left.unwrap_or(0);
+        left.is_some()
     }
 }

@@ -124,6 +124,29 @@ impl PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Whether this key made `signature` over `message` with SHA-256 where its curve's own hash is wanted: cosign 2 and many
+    /// key services do. For a person to be told; such a signature counts for nothing.
+    pub(crate) fn made_with_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm: &'static dyn VerificationAlgorithm = match self.kind {
+            PublicKeyKind::P384 => &signature::ECDSA_P384_SHA256_ASN1,
+            PublicKeyKind::P521 => &signature::ECDSA_P521_SHA256_ASN1,
+            PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } | PublicKeyKind::Ed25519 => return false,
+        };
+        ParsedPublicKey::new(algorithm, &self.spki).is_ok_and(|key| key.verify_sig(message, signature).is_ok())
+    }
+
+    /// The hash that signatures in cosign's formats have with a key of this kind.
+    pub(crate) const fn hash(&self) -> &'static str {
+        match self.kind {
+            PublicKeyKind::P384 => "SHA-384",
+            PublicKeyKind::P521 => "SHA-512",
+            PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } => "SHA-256",
+            PublicKeyKind::Ed25519 => "no hash",
+        }
+    }
+}
+
 /// sigstore's defaults: ECDSA in DER with the curve's own hash, RSA PKCS#1 v1.5 with SHA-256 at every size, plain Ed25519.
 fn cosign_algorithm(kind: PublicKeyKind) -> &'static dyn VerificationAlgorithm {
     match kind {
