@@ -1,5 +1,5 @@
-//! The policy in force, swapped whole. A file that is broken, older or names what cannot be read leaves the last good
-//! one in force and says why.
+//! The policy in force, swapped whole. A file that is broken, older, changed without a new version or names what cannot be
+//! read leaves the last good one in force and says why.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use assay_admission::{Digest, UnixTime};
 use assay_hsm::KeyUri;
-use assay_policy::{Material, Policy, PolicyDocument};
+use assay_policy::{Material, Policy, PolicyDocument, PolicyErrors};
 
 use crate::key_worker::KeyWorker;
 
@@ -34,8 +34,15 @@ pub(crate) struct ActivePolicy {
     /// Folder of public keys that were read from the token once and matched their pin.
     pinned: PathBuf,
     current: ArcSwapOption<Loaded>,
-    /// Why the newest file is not in force.
-    error: Mutex<Option<String>>,
+    /// Why the newest file is not in force; locked for a copy only.
+    refused: Mutex<Option<Refused>>,
+}
+
+/// The newest file's refusal: in one line for denials and records, and as a report with the lines themselves.
+#[derive(Clone, Debug)]
+struct Refused {
+    line: String,
+    report: String,
 }
 
 /// Why a policy file is not put in force.
@@ -50,15 +57,43 @@ pub(crate) enum LoadError {
     /// Others could have written it.
     #[error("{path}: {why}")]
     Unsafe { path: PathBuf, why: String },
-    /// The policy says something wrong.
+    /// It is no text.
+    #[error("{path}: byte {at} is not UTF-8")]
+    NotText { path: PathBuf, at: usize },
+    /// The policy says something wrong, or may not follow the one in force.
     #[error("{0}")]
-    Policy(String),
+    Policy(PolicyErrors),
     /// A key in the token cannot be read, and no copy that matches its pin is kept.
     #[error("key {name} ({uri}): {why}")]
     TokenKey { name: String, uri: String, why: String },
-    /// The version is below the one in force.
-    #[error("{path}: version {found} is older than version {current}, which is in force; versions only rise")]
-    Older { path: PathBuf, found: u64, current: u64 },
+}
+
+/// Errors of a policy that stand in one line; the report has all.
+const SHOWN_ERRORS: usize = 3;
+
+impl LoadError {
+    /// The same without line breaks: `/etc/assay/policy.toml:2:8: …`.
+    fn line(&self) -> String {
+        match self {
+            Self::Policy(errors) => {
+                let mut lines: Vec<String> = errors
+                    .iter()
+                    .take(SHOWN_ERRORS)
+                    .map(|(line, column, message)| format!("{}:{line}:{column}: {message}", errors.name()))
+                    .collect();
+                let more = errors.iter().count().saturating_sub(SHOWN_ERRORS);
+                if more > 0 {
+                    lines.push(format!("and {more} more errors"));
+                }
+                lines.join("; ")
+            }
+            Self::Read { .. }
+            | Self::TooLarge { .. }
+            | Self::Unsafe { .. }
+            | Self::NotText { .. }
+            | Self::TokenKey { .. } => self.to_string(),
+        }
+    }
 }
 
 impl ActivePolicy {
@@ -68,7 +103,7 @@ impl ActivePolicy {
             path,
             pinned: state.join("token-keys"),
             current: ArcSwapOption::empty(),
-            error: Mutex::new(Some("not loaded yet".into())),
+            refused: Mutex::new(Some(Refused { line: "not loaded yet".into(), report: "not loaded yet".into() })),
         }
     }
 
@@ -77,9 +112,14 @@ impl ActivePolicy {
         self.current.load_full()
     }
 
-    /// Why the newest file is not in force.
+    /// Why the newest file is not in force, in one line with file, line and column.
     pub(crate) fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|refused| refused.line.clone())
+    }
+
+    /// The same as a report that shows the lines themselves.
+    pub(crate) fn report(&self) -> Option<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|refused| refused.report.clone())
     }
 
     /// The policy file.
@@ -90,21 +130,17 @@ impl ActivePolicy {
     /// Reads the file and everything it names, and puts it in force if all of it is good.
     pub(crate) async fn reload(&self, keys: &KeyWorker, now: UnixTime) -> Result<Arc<Loaded>, LoadError> {
         let outcome = self.load(keys, now).await;
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().map(ToString::to_string);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+            outcome.as_ref().err().map(|error| Refused { line: error.line(), report: error.to_string() });
         outcome
     }
 
     async fn load(&self, keys: &KeyWorker, now: UnixTime) -> Result<Arc<Loaded>, LoadError> {
         let bytes = read_bounded(&self.path)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            LoadError::Policy(format!(
-                "{}: byte {} is not UTF-8",
-                self.path.display(),
-                error.utf8_error().valid_up_to()
-            ))
-        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| LoadError::NotText { path: self.path.clone(), at: error.utf8_error().valid_up_to() })?;
         let name = self.path.display().to_string();
-        let document = PolicyDocument::parse(&name, &text).map_err(|errors| LoadError::Policy(errors.to_string()))?;
+        let document = PolicyDocument::parse(&name, &text).map_err(LoadError::Policy)?;
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let mut material = Material { files: BTreeMap::new(), token_keys: BTreeMap::new() };
         for file in document.files() {
@@ -114,12 +150,9 @@ impl ActivePolicy {
             let spki = self.pinned_key(key.name.as_str(), key.uri, &key.sha256, keys).await?;
             material.token_keys.insert(key.uri.to_string(), spki);
         }
-        let policy = document.compile(&material).map_err(|errors| LoadError::Policy(errors.to_string()))?;
+        let policy = document.compile(&material).map_err(LoadError::Policy)?;
         if let Some(current) = self.current() {
-            let (found, current) = (policy.version(), current.policy.version());
-            if found < current {
-                return Err(LoadError::Older { path: self.path.clone(), found, current });
-            }
+            policy.may_follow(&current.policy).map_err(LoadError::Policy)?;
         }
         let loaded = Arc::new(Loaded { policy, since: now });
         self.current.store(Some(Arc::clone(&loaded)));
@@ -186,6 +219,52 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    struct Node {
+        folder: tempfile::TempDir,
+        policy: ActivePolicy,
+        keys: KeyWorker,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let policy = ActivePolicy::new(folder.path().join("policy.toml"), folder.path());
+            let keys = KeyWorker::start(folder.path().join("key.sock"), 0).unwrap();
+            Self { folder, policy, keys }
+        }
+
+        async fn reload(&self, text: &str) -> Result<Arc<Loaded>, LoadError> {
+            fs::write(self.folder.path().join("policy.toml"), text).unwrap();
+            self.policy.reload(&self.keys, UnixTime::from_seconds(0)).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_in_force_with_other_content_stays_and_the_file_is_named_with_its_line() {
+        let node = Node::new();
+        node.reload("version = 2\nmode = \"enforce\"\n").await.unwrap();
+        node.reload("version = 2\nmode = \"enforce\"\n").await.unwrap();
+        for text in ["mode = \"observe\"\nversion = 2\n", "mode = \"observe\"\nversion = 1\n"] {
+            assert!(matches!(node.reload(text).await, Err(LoadError::Policy(_))), "{text}");
+            assert_eq!(node.policy.current().unwrap().policy.mode().as_str(), "enforce");
+            let line = node.policy.error().unwrap();
+            assert!(line.contains("policy.toml:2:11: version ") && line.contains(" in force"), "{line}");
+        }
+        node.reload("mode = \"observe\"\nversion = 3\n").await.unwrap();
+        assert_eq!((node.policy.current().unwrap().policy.version(), node.policy.error()), (3, None));
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_with_nothing_in_force_is_told_in_one_line_and_in_full() {
+        let node = Node::new();
+        node.reload("version = 1\nmode = \"enforced\"\nfail-open = true\n").await.unwrap_err();
+        assert!(node.policy.current().is_none());
+        let line = node.policy.error().unwrap();
+        assert!(line.contains("policy.toml:2:8: `mode` cannot be \"enforced\"; "), "{line}");
+        assert!(line.contains("policy.toml:3:1: ") && !line.contains('\n'), "{line}");
+        assert!(node.policy.report().unwrap().contains("2 | mode = \"enforced\""));
+    }
 
     #[test]
     fn a_policy_that_others_may_write_or_that_is_no_file_is_refused() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 /// Everything the agent is told before it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The policy file.
     pub policy: PathBuf,
@@ -37,7 +37,7 @@ pub struct Config {
 }
 
 /// A key in the token and what it may be used for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfiguredKey {
     /// Its `pkcs11:` URI.

@@ -1,17 +1,19 @@
 //! `assay.v1.Keys`: lists, makes and uses keys. Signing is typed: the agent builds the bytes, a key has one purpose and a
 //! list of uids, and every use or refusal stands in the log before the answer goes out.
 
+mod refusal;
 mod registry;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use assay_admission::{Descriptor, Digest, MediaType, UnixTime};
-use assay_audit::{Durability, KeyOperation, KeyUseOutcome, KeyUseRecord, Log, Recorded};
+use assay_audit::{Durability, KeyOperation, KeyUseOutcome, KeyUseRecord, Log, LogError, Recorded};
 use assay_hsm::{ClientError, GenerateRequest, KeyError, KeyInfo, KeyKind, KeyUri, Scheme};
-use assay_proto::{Peer, assay as wire};
+use assay_proto::{Peer, assay as wire, status_with_remedy};
 use assay_verify::{Certificate, signing};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
+use refusal::Refusal;
 pub(crate) use registry::{Entry, KeyRegistry};
 
 use crate::{
@@ -66,21 +68,16 @@ impl KeyService {
     }
 
     /// Checks purpose and peer, before anything is built or signed.
-    fn check(&self, uri: &KeyUri, uid: u32) -> Result<(), String> {
-        let entry = self.registry.find(uri).ok_or_else(|| {
-            format!("key {uri} has no purpose; declare it under [[keys]] in assayd.toml or make it with `assay keys generate`")
-        })?;
+    fn check(&self, uri: &KeyUri, uid: u32) -> Result<(), Refusal> {
+        let Some(entry) = self.registry.find(uri) else {
+            let usable = |entry: &Entry| entry.purpose == Purpose::Image && self.permits(entry, uid);
+            return Err(Refusal::undeclared(uri, self.registry.of_other_token(uri, usable).as_ref()));
+        };
         match entry.purpose {
             Purpose::Image => {}
-            other @ (Purpose::Log | Purpose::Policy) => {
-                return Err(format!("key {uri} is for signing the {}, not images", other.as_str()));
-            }
+            other @ (Purpose::Log | Purpose::Policy) => return Err(Refusal::other_purpose(uri, other)),
         }
-        if self.permits(&entry, uid) {
-            Ok(())
-        } else {
-            Err(format!("uid {uid} may not use key {uri}; add it to the key's peers in assayd.toml"))
-        }
+        if self.permits(&entry, uid) { Ok(()) } else { Err(Refusal::other_peer(uri, uid)) }
     }
 
     async fn record(
@@ -91,7 +88,7 @@ impl KeyService {
         subject: Option<Digest>,
         peer_uid: u32,
         outcome: KeyUseOutcome,
-    ) -> Result<Recorded, Status> {
+    ) -> Result<Recorded, LogError> {
         let purpose = key.parse().ok().and_then(|uri| self.registry.find(&uri)).map(|entry| entry.purpose.as_str());
         let record = KeyUseRecord {
             time: now(),
@@ -103,9 +100,7 @@ impl KeyService {
             peer_uid: Some(peer_uid),
             outcome,
         };
-        append(&self.log, record.into(), Durability::Synced).await.map_err(|error| {
-            Status::unavailable(format!("the use of the key cannot be recorded, so it is not used: {error}"))
-        })
+        append(&self.log, record.into(), Durability::Synced).await
     }
 
     async fn sign_checked(&self, request: &Signing, uid: u32) -> Result<(Signed, KeyInfo), SignFailure> {
@@ -127,10 +122,12 @@ impl KeyService {
                 let at = now();
                 let expiry = expires_in.map(|seconds| UnixTime::from_seconds(at.seconds().saturating_add(seconds)));
                 let to_sign = signing::notation_cose::to_sign(&request.target, chain, at, expiry, annotations)
-                    .map_err(|error| SignFailure::Refused(error.to_string()))?;
+                    .map_err(|error| SignFailure::Refused(Refusal::wrong(error.to_string(), "")))?;
                 if to_sign.leaf().spki() != key.spki {
                     let why = format!("the chain's first certificate is not for key {}", request.uri);
-                    return Err(SignFailure::Refused(why));
+                    let remedy =
+                        "give the chain that begins with this key's certificate, or the key of this certificate";
+                    return Err(SignFailure::Refused(Refusal::wrong(why, remedy)));
                 }
                 let raw =
                     self.sign(request, notation_scheme(to_sign.algorithm())?, to_sign.sig_structure().to_vec()).await?;
@@ -186,7 +183,7 @@ impl wire::keys_server::Keys for KeyService {
         let uid = peer_uid(&request)?;
         let uri = parse_uri(&request.into_inner().uri)?;
         if self.serves == Serves::Signing {
-            self.check(&uri, uid).map_err(Status::permission_denied)?;
+            self.check(&uri, uid).map_err(Refusal::into_status)?;
         }
         let info = self.keys.public(uri).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(wire::PublicKeyResponse { key: Some(self.describe(&info)) }))
@@ -199,7 +196,11 @@ impl wire::keys_server::Keys for KeyService {
         match self.sign_checked(&request, uid).await {
             Ok((signed, info)) => {
                 let outcome = KeyUseOutcome::Done;
-                let recorded = self.record(KeyOperation::Sign, key, Some(&info), subject, uid, outcome).await?;
+                // Only a signature that stands in the log leaves the agent.
+                let recorded = self
+                    .record(KeyOperation::Sign, key, Some(&info), subject, uid, outcome)
+                    .await
+                    .map_err(|error| unrecorded("the signature is withheld", &error))?;
                 Ok(Response::new(wire::SignResponse {
                     envelope: signed.envelope,
                     media_type: signed.media_type.into(),
@@ -208,14 +209,18 @@ impl wire::keys_server::Keys for KeyService {
                     record: recorded.id().index(),
                 }))
             }
-            Err(SignFailure::Refused(why)) => {
-                let outcome = KeyUseOutcome::Refused(why.clone());
-                self.record(KeyOperation::Sign, key, None, subject, uid, outcome).await?;
-                Err(Status::permission_denied(why))
+            Err(SignFailure::Refused(refusal)) => {
+                let outcome = KeyUseOutcome::Refused(refusal.why().to_owned());
+                self.record(KeyOperation::Sign, key, None, subject, uid, outcome)
+                    .await
+                    .map_err(|error| unrecorded(&format!("refused: {}", refusal.why()), &error))?;
+                Err(refusal.into_status())
             }
             Err(SignFailure::Worker(error)) => {
                 let outcome = KeyUseOutcome::Failed(error.to_string());
-                self.record(KeyOperation::Sign, key, None, subject, uid, outcome).await?;
+                self.record(KeyOperation::Sign, key, None, subject, uid, outcome)
+                    .await
+                    .map_err(|log_error| unrecorded(&error.to_string(), &log_error))?;
                 Err(status_of(&error))
             }
         }
@@ -244,13 +249,18 @@ impl wire::keys_server::Keys for KeyService {
                     Status::internal(format!("key {} was made, its purpose cannot be kept: {error}", info.uri))
                 })?;
                 let (key, outcome) = (info.uri.to_string(), KeyUseOutcome::Done);
-                let recorded = self.record(KeyOperation::Generate, key, Some(&info), None, uid, outcome).await?;
+                let recorded =
+                    self.record(KeyOperation::Generate, key, Some(&info), None, uid, outcome).await.map_err(
+                        |error| unrecorded(&format!("key {} was made and stays in the token", info.uri), &error),
+                    )?;
                 let record = recorded.id().index();
                 Ok(Response::new(wire::GenerateKeyResponse { key: Some(self.describe(&info)), record }))
             }
             Err(error) => {
                 let outcome = KeyUseOutcome::Failed(error.to_string());
-                self.record(KeyOperation::Generate, request.label, None, None, uid, outcome).await?;
+                self.record(KeyOperation::Generate, request.label, None, None, uid, outcome)
+                    .await
+                    .map_err(|log_error| unrecorded(&error.to_string(), &log_error))?;
                 Err(status_of(&error))
             }
         }
@@ -278,7 +288,7 @@ struct Signed {
 
 enum SignFailure {
     /// It is not allowed or makes no sense.
-    Refused(String),
+    Refused(Refusal),
     /// The worker could not.
     Worker(KeyWorkerError),
 }
@@ -339,19 +349,18 @@ fn notation_scheme(algorithm: signing::Algorithm) -> Result<Scheme, SignFailure>
         signing::Algorithm::Es384 => Ok(Scheme::EcdsaP384Sha384),
         signing::Algorithm::Ps256 => Ok(Scheme::RsaPssSha256),
         signing::Algorithm::Ps384 => Ok(Scheme::RsaPssSha384),
-        signing::Algorithm::Ps512 | signing::Algorithm::Es512 => Err(SignFailure::Refused(
-            "rsa-4096 and p521 keys cannot make Notary Project signatures here; use p256, p384, rsa-2048 or rsa-3072"
-                .into(),
-        )),
+        signing::Algorithm::Ps512 | signing::Algorithm::Es512 => Err(SignFailure::Refused(Refusal::wrong(
+            "rsa-4096 and p521 keys cannot make Notary Project signatures here".into(),
+            "use a p256, p384, rsa-2048 or rsa-3072 key and its certificate",
+        ))),
     }
 }
 
 /// Tokens give r and s; Sigstore's formats want them in ASN.1.
 fn der_signature(kind: KeyKind, raw: Vec<u8>) -> Result<Vec<u8>, SignFailure> {
     match kind {
-        KeyKind::P256 | KeyKind::P384 => {
-            assay_hsm::ecdsa_raw_to_der(&raw).map_err(|error| SignFailure::Refused(error.to_string()))
-        }
+        KeyKind::P256 | KeyKind::P384 => assay_hsm::ecdsa_raw_to_der(&raw)
+            .map_err(|error| SignFailure::Refused(Refusal::wrong(error.to_string(), ""))),
         KeyKind::Rsa { .. } | KeyKind::Ed25519 => Ok(raw),
     }
 }
@@ -374,9 +383,20 @@ fn peer_uid<T>(request: &Request<T>) -> Result<u32, Status> {
     peer.map(|peer| peer.uid).ok_or_else(|| Status::internal("the connection has no peer credentials"))
 }
 
+/// `what` happened, and the log does not have it.
+fn unrecorded(what: &str, error: &LogError) -> Status {
+    let remedy = "free disk space below /var/lib/assay, see `assay node status`, and try again";
+    status_with_remedy(Code::Unavailable, format!("{what}; the use of the key could not be recorded: {error}"), remedy)
+}
+
 fn status_of(error: &KeyWorkerError) -> Status {
     let message = error.to_string();
     match error {
+        KeyWorkerError::Client(ClientError::Worker(KeyError::TokenNotServed { .. })) => status_with_remedy(
+            Code::FailedPrecondition,
+            message,
+            "`assay keys list` shows each key's URI with its token; keyd.toml says which token is served",
+        ),
         KeyWorkerError::Client(ClientError::Worker(KeyError::KeyNotFound { .. })) => Status::not_found(message),
         KeyWorkerError::Client(error) if !error.is_retryable() => Status::failed_precondition(message),
         KeyWorkerError::Client(_) | KeyWorkerError::Away { .. } | KeyWorkerError::Busy => Status::unavailable(message),

@@ -1,9 +1,13 @@
 //! The agent's end of key.sock: one thread that owns the connection, reconnects with back-off, and answers at once
 //! while the worker is gone. Nothing that needs no key ever waits here.
 
+mod health;
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -12,12 +16,16 @@ use assay_hsm::{
 };
 use tokio::sync::oneshot;
 
+use health::Health;
+
 /// Requests that may wait for the worker; one more is refused at once.
 const QUEUE: usize = 32;
 /// One call, whole: signing with a slow token takes tens of milliseconds; the worker's own deadline is 5 s.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Making an RSA key in a small token takes up to a minute, which is what the worker allows for it.
 const GENERATE_DEADLINE: Duration = Duration::from_secs(65);
+/// Who asks how the worker is waits this long. A worker that is well answers in a few milliseconds.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LAST_BACK_OFF: Duration = Duration::from_secs(10);
 
@@ -27,7 +35,7 @@ pub(crate) struct KeyWorker {
     path: PathBuf,
     uid: u32,
     queue: mpsc::SyncSender<Job>,
-    health: Arc<Mutex<Result<String, String>>>,
+    health: Arc<Health>,
 }
 
 /// Why a key could not be used.
@@ -62,7 +70,7 @@ impl KeyWorker {
     /// Starts the thread for the worker at `path`, which must run as `uid` or have got its socket from root.
     pub(crate) fn start(path: PathBuf, uid: u32) -> std::io::Result<Self> {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
-        let health = Arc::new(Mutex::new(Err("not connected yet".to_owned())));
+        let health = Arc::new(Health::default());
         let mut connection = Connection {
             path: path.clone(),
             uid,
@@ -104,14 +112,20 @@ impl KeyWorker {
         Ok(made.await.unwrap_or_else(|error| Err(ClientError::Transport { why: error.to_string() }))?)
     }
 
-    /// Asks how the worker is; the answer shows in [`KeyWorker::health`] when it comes.
+    /// Asks how the worker is, unless that is being asked already; the answer is kept for [`KeyWorker::health`].
     pub(crate) fn probe(&self) {
-        let _ = self.queue.try_send(Job::Status);
+        if self.health.begin_probe() && self.queue.try_send(Job::Status).is_err() {
+            self.health.end_probe();
+        }
     }
 
-    /// What was last known of it: a remark, or what is wrong.
-    pub(crate) fn health(&self) -> Result<String, String> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Asks how the worker is, and waits a moment for the answer: a remark, or what is wrong. A worker that does not answer
+    /// is not taken for what it was before.
+    pub(crate) async fn health(&self) -> Result<String, String> {
+        let mut probes = self.health.probes();
+        self.probe();
+        let _ = tokio::time::timeout(HEALTH_PATIENCE, probes.changed()).await;
+        self.health.now(HEALTH_PATIENCE)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, KeyWorkerError> {
@@ -130,8 +144,7 @@ struct Connection {
     back_off: Duration,
     retry_at: Instant,
     last: String,
-    /// The remark that status shows; locked for a copy only.
-    health: Arc<Mutex<Result<String, String>>>,
+    health: Arc<Health>,
 }
 
 impl Connection {
@@ -139,13 +152,14 @@ impl Connection {
         match job {
             Job::Status => {
                 if let Ok(status) = self.call(WorkerClient::status) {
-                    self.set_health(match status.token {
+                    self.health.set(match status.token {
                         TokenStatus::Present { label, serial, .. } => {
                             Ok(format!("version {}, token {label:?} (serial {serial})", status.worker))
                         }
                         TokenStatus::Unavailable { error } => Err(error.to_string()),
                     });
                 }
+                self.health.end_probe();
             }
             Job::List(answer) => drop(answer.send(self.call(WorkerClient::list))),
             Job::Public(uri, answer) => drop(answer.send(self.call(|client| client.public(&uri)))),
@@ -170,6 +184,8 @@ impl Connection {
         call: impl Fn(&mut WorkerClient) -> Result<T, ClientError>,
     ) -> Result<T, KeyWorkerError> {
         let now = Instant::now();
+        let health = Arc::clone(&self.health);
+        let _question = health.question();
         let mut client = match self.client.take() {
             Some(client) => client,
             None if now < self.retry_at => {
@@ -182,9 +198,7 @@ impl Connection {
             Ok(answer) => {
                 self.back_off = FIRST_BACK_OFF;
                 self.client = Some(client);
-                if self.health().is_err() {
-                    self.set_health(Ok("reachable".into()));
-                }
+                self.health.set_reachable();
                 Ok(answer)
             }
             Err(ClientError::Worker(error)) => {
@@ -192,7 +206,7 @@ impl Connection {
                     self.client = Some(client);
                 }
                 if concerns_the_token(&error) {
-                    self.set_health(Err(error.to_string()));
+                    self.health.set(Err(error.to_string()));
                 }
                 Err(ClientError::Worker(error).into())
             }
@@ -203,18 +217,10 @@ impl Connection {
     fn lost(&mut self, error: ClientError) -> KeyWorkerError {
         self.last = error.to_string();
         tracing::warn!(error = self.last, back_off_ms = self.back_off.as_millis(), "the key worker is away");
-        self.set_health(Err(self.last.clone()));
+        self.health.set(Err(self.last.clone()));
         self.retry_at = Instant::now() + self.back_off;
         self.back_off = (self.back_off * 2).min(LAST_BACK_OFF);
         error.into()
-    }
-
-    fn health(&self) -> Result<String, String> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_health(&self, health: Result<String, String>) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 }
 

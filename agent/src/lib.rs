@@ -14,6 +14,7 @@ mod node_service;
 mod peers;
 mod recording;
 mod run;
+mod settings;
 
 pub use config::{Config, ConfigError};
 pub use run::{StartError, run};

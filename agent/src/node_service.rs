@@ -14,6 +14,7 @@ use crate::{
     evidence_store::EvidenceStore,
     judge::{Judge, now},
     key_worker::KeyWorker,
+    settings::Settings,
 };
 
 /// Most records in one answer.
@@ -28,6 +29,7 @@ pub(crate) struct Node {
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) evidence: Arc<EvidenceStore>,
     pub(crate) judge: Arc<Judge>,
+    pub(crate) settings: Settings,
     pub(crate) started: Instant,
 }
 
@@ -64,7 +66,8 @@ impl Node {
             }
         };
         self.log.append(record.into(), Durability::Synced, |_| {});
-        wire::ReloadResponse { applied, message, policy: Some(self.policy_status()) }
+        let configuration = self.settings.drift().unwrap_or_default();
+        wire::ReloadResponse { applied, message, policy: Some(self.policy_status()), configuration }
     }
 
     fn policy_status(&self) -> wire::PolicyStatus {
@@ -74,7 +77,7 @@ impl Node {
             version: loaded.as_ref().map_or(0, |loaded| loaded.policy.version()),
             sha256: loaded.as_ref().map(|loaded| loaded.policy.sha256().to_owned()).unwrap_or_default(),
             mode: loaded.as_ref().map(|loaded| loaded.policy.mode().to_string()).unwrap_or_default(),
-            error: self.policy.error().unwrap_or_default(),
+            error: self.policy.report().unwrap_or_default(),
             loaded_at: loaded.map_or(0, |loaded| u64::try_from(loaded.since.seconds()).unwrap_or(0)),
             path: self.policy.path().display().to_string(),
         }
@@ -90,14 +93,13 @@ fn component(health: Result<String, String>) -> wire::ComponentStatus {
 impl wire::node_server::Node for NodeService {
     async fn status(&self, _: Request<wire::NodeStatusRequest>) -> Result<Response<wire::NodeStatusResponse>, Status> {
         let node = &self.0;
-        node.keys.probe();
-        let fetcher = component(node.collector.health().await);
+        let (keys, fetcher) = tokio::join!(node.keys.health(), node.collector.health());
         let (head, usage, counts) = (node.log.head(), node.evidence.usage(), node.judge.counts());
         Ok(Response::new(wire::NodeStatusResponse {
             version: env!("CARGO_PKG_VERSION").into(),
             policy: Some(node.policy_status()),
-            key_worker: Some(component(node.keys.health())),
-            fetcher: Some(fetcher),
+            key_worker: Some(component(keys)),
+            fetcher: Some(component(fetcher)),
             log: Some(wire::LogStatus {
                 size: head.size,
                 signed_size: node.checkpoints.signed_size(),
@@ -113,6 +115,7 @@ impl wire::node_server::Node for NodeService {
             denied: counts.denied.load(Ordering::Relaxed),
             cache_hits: counts.cache_hits.load(Ordering::Relaxed),
             uptime_seconds: node.started.elapsed().as_secs(),
+            configuration: node.settings.drift().unwrap_or_default(),
         }))
     }
 

@@ -22,6 +22,7 @@ use crate::{
     key_worker::KeyWorker,
     node_service::{AuditService, Node, NodeService, PolicyService},
     peers::{ListenError, Sockets, is_admin, is_gate, may_sign},
+    settings::Settings,
 };
 
 /// Calls that one connection may have under way.
@@ -95,6 +96,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
         checkpoints: Arc::clone(&checkpoints),
         evidence,
         judge: Arc::clone(&judge),
+        settings: Settings::new(root, config_file, Arc::clone(&config)),
         started: std::time::Instant::now(),
     });
     let reloaded = node.reload().await;
@@ -160,6 +162,9 @@ async fn attend(signals: &mut Signals, node: &Arc<Node>, checkpoints: &Arc<Check
                 tokio::spawn(async move {
                     let reloaded = node.reload().await;
                     tracing::info!(applied = reloaded.applied, "{}", reloaded.message);
+                    if !reloaded.configuration.is_empty() {
+                        tracing::warn!("{}", reloaded.configuration);
+                    }
                 });
             }
             _ = checkpoint.tick() => {

@@ -2,9 +2,11 @@
 //! Generated types go in and parsed types come out (`gate`); sockets check who is on the other side (`socket`).
 
 mod gate;
+mod remedy;
 mod socket;
 
 pub use gate::{ConversionError, GateAdmit};
+pub use remedy::{remedy_of, status_with_remedy};
 pub use socket::{Accepted, Peer, SocketError, accept, bind, connect, connector_to};
 
 #[expect(missing_docs, unreachable_pub, clippy::as_conversions, clippy::allow_attributes, reason = "generated code")]

@@ -74,6 +74,24 @@ impl KeyRegistry {
         Some(Entry { purpose, peers: Vec::new() })
     }
 
+    /// A key with `uri`'s object, or id, that is declared for another token than `uri` says, and that is `usable`.
+    pub(crate) fn of_other_token(&self, uri: &KeyUri, usable: impl Fn(&Entry) -> bool) -> Option<KeyUri> {
+        let alike = |other: &KeyUri| {
+            other.token() != uri.token()
+                && ids_agree(other, uri)
+                && (uri.object().is_some() && other.object() == uri.object()
+                    || uri.id().is_some() && other.id() == uri.id())
+        };
+        let configured = self.configured.iter().find(|(other, entry)| alike(other) && usable(entry));
+        if let Some((other, _)) = configured {
+            return Some(other.clone());
+        }
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter()
+            .find(|(other, purpose)| alike(other) && usable(&Entry { purpose: **purpose, peers: Vec::new() }))
+            .map(|(other, _)| other.clone())
+    }
+
     /// Notes the purpose of a key that was just made, durably.
     pub(crate) fn add(&self, uri: &KeyUri, purpose: Purpose) -> io::Result<()> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
