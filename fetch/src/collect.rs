@@ -1,17 +1,19 @@
-//! One collection: the image's own documents and the signatures of every digest that is asked for, as untrusted bytes
-//! with a word on where each was found. What could not be had is a problem beside them; nothing is judged here.
+//! One collection: the image's own documents and then the signatures of every digest that is asked for, as untrusted bytes
+//! with a word on where each was found, in an order that does not depend on which answer arrives first. What could not
+//! be had is a problem beside them; nothing is judged here.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use assay_admission::{Descriptor, Digest, Document, ImageRef, MediaType, Platform, Repository};
-use tokio::{sync::mpsc, task::JoinSet};
+use assay_admission::{Digest, Document, ImageRef, MediaType, Platform, Repository};
+use tokio::sync::mpsc;
 
 use crate::{
     caps,
     document::{Parsed, parse, select},
     error::{Error, Limit, Malformation, Problem, ProblemKind},
-    referrers::{FoundBy, Referrer, is_signature_layer, is_signature_type},
+    referrers::FoundBy,
     registry::{Access, Client, Remote},
+    signatures::Search,
 };
 
 /// What to collect.
@@ -59,19 +61,22 @@ pub struct Collected {
     pub parent: Option<Digest>,
 }
 
-/// Whoever wanted the documents is gone, or the budget is spent: nothing more is fetched.
+/// Whoever wanted the documents is gone, or the budget was spent before the image was known: nothing more is fetched.
 struct Stop;
 
 struct Collection<'a> {
     remote: Remote,
     found: &'a mpsc::Sender<Collected>,
     problems: Vec<Error>,
-    signatures_left: usize,
+    /// What spent the budget; everything that runs meets it, and it is told once, last.
+    end: Option<Error>,
+    any_signature: bool,
 }
 
 impl Client {
-    /// Collects what `request` asks for and sends each document as soon as it is there. Returns what could not be had;
-    /// an empty list means that everything the registry has was collected. Ends early if `found`'s receiver is gone.
+    /// Collects what `request` asks for and sends it: index, manifest and config, then the signatures of each subject, those
+    /// that were asked for first, every signature manifest before its layers. Returns what could not be had, in the same
+    /// order; an empty list means that everything the registry has was collected. Ends early if `found`'s receiver is gone.
     ///
     /// containerd drops a registry's port from the label by which an image's repository is known. Where nothing answers at
     /// the usual port, signatures are therefore looked for at the ports of this host that the configuration names.
@@ -105,9 +110,9 @@ impl Client {
         match self.open(repository, Access::Pull, request.time) {
             Ok(remote) => {
                 let mut collection =
-                    Collection { remote, found, problems: Vec::new(), signatures_left: caps::MAX_SIGNATURES };
+                    Collection { remote, found, problems: Vec::new(), end: None, any_signature: false };
                 let _ = collection.run(request).await;
-                (collection.problems, collection.signatures_left < caps::MAX_SIGNATURES)
+                collection.finish()
             }
             Err(error) => (vec![error], false),
         }
@@ -141,34 +146,55 @@ fn is_nobody_there(errors: &[Error]) -> bool {
 
 impl Collection<'_> {
     async fn run(&mut self, request: &CollectRequest) -> Result<(), Stop> {
-        let mut subjects: BTreeSet<Digest> = request.subjects.iter().copied().collect();
-        if let Some(platform) = &request.platform {
-            self.image(&request.image, platform, &mut subjects).await?;
-        }
+        let mut search = Search::new(self.remote.clone());
+        let subjects: BTreeSet<Digest> = request.subjects.iter().copied().collect();
         if subjects.len() > caps::MAX_SUBJECTS {
-            return self.note(Limit::Subjects(subjects.len()).into());
+            self.note(Limit::Subjects(subjects.len()).into())?;
+        } else {
+            subjects.iter().try_for_each(|subject| self.look_for(&mut search, subject))?;
         }
-        for subject in subjects {
-            self.signatures(&subject).await?;
+        if let Some(platform) = &request.platform {
+            let known = request.image.digest().filter(|digest| !subjects.contains(digest));
+            self.image(&request.image, known, platform, &mut search).await?;
         }
-        Ok(())
+        loop {
+            let batch = tokio::select! {
+                () = self.found.closed() => return Err(Stop),
+                batch = search.next() => batch,
+            };
+            let Some(batch) = batch else { return Ok(()) };
+            for collected in batch.found {
+                self.any_signature = true;
+                self.send(collected).await?;
+            }
+            for error in batch.problems {
+                // What runs beside it ends by itself, and what it has found until then still counts.
+                let _ = self.note(error);
+            }
+        }
     }
 
-    /// The image's documents. Each that could not be had is a problem, and the rest is still tried.
+    /// The image's documents. Each that could not be had is a problem, and the rest is still tried. A digest that is
+    /// `known` before its document is there is looked for at once, and given up if there is no such document.
     async fn image(
         &mut self,
         image: &ImageRef,
+        known: Option<&Digest>,
         platform: &Platform,
-        subjects: &mut BTreeSet<Digest>,
+        search: &mut Search,
     ) -> Result<(), Stop> {
+        known.map_or(Ok(()), |digest| self.look_for(search, digest))?;
         let top = match self.remote.resolve(image).await {
             Ok(top) => top,
-            Err(error) => return self.note(error),
+            Err(error) => {
+                known.into_iter().for_each(|digest| search.withdraw(digest));
+                return self.note(error);
+            }
         };
         let what = self.remote.name(&top.digest().to_string());
         // The digest as it was asked for, which need not be SHA-256.
         let top_digest = image.digest().copied().unwrap_or(*top.digest());
-        subjects.insert(top_digest);
+        self.look_for(search, &top_digest)?;
         let parsed = parse(&what, top.media_type(), top.bytes());
         let manifest = match parsed {
             Ok(Parsed::Manifest(manifest)) => {
@@ -185,7 +211,7 @@ impl Collection<'_> {
                     let why = Malformation::Rule("an index that lists an index for a platform is not followed");
                     return self.note(Error::malformed(what, why));
                 }
-                subjects.insert(descriptor.digest);
+                self.look_for(search, &descriptor.digest)?;
                 let child = match self.remote.described(descriptor).await {
                     Ok(child) => child,
                     Err(error) => return self.note(error),
@@ -212,71 +238,33 @@ impl Collection<'_> {
         }
     }
 
-    /// All signatures of one digest: by its referrers, and under cosign's tag.
-    async fn signatures(&mut self, subject: &Digest) -> Result<(), Stop> {
-        let referrers = self.remote.referrers(subject).await;
-        for error in referrers.problems {
-            self.note(error)?;
+    fn look_for(&mut self, search: &mut Search, subject: &Digest) -> Result<(), Stop> {
+        search.add(*subject).or_else(|limit| self.note(limit.into()))
+    }
+
+    fn note(&mut self, error: Error) -> Result<(), Stop> {
+        if error.ends_collection() {
+            self.end.get_or_insert(error);
+            return Err(Stop);
         }
-        let found = referrers.found.len();
-        if found > self.signatures_left {
-            self.note(Limit::Signatures { subject: *subject, found, left: self.signatures_left }.into())?;
-        }
-        let read = found.min(self.signatures_left);
-        self.signatures_left -= read;
-        let mut tasks = JoinSet::new();
-        for referrer in referrers.found.into_iter().take(read) {
-            if tasks.len() >= caps::CONCURRENCY {
-                self.finish_one(&mut tasks).await?;
-            }
-            let (remote, found, subject) = (self.remote.clone(), self.found.clone(), *subject);
-            tasks.spawn(async move { listed(&remote, &found, &subject, &referrer).await });
-        }
-        // sha512 digests are longer than a tag may be; cosign writes none for them.
-        if subject.algorithm() == "sha256" {
-            match self.remote.tagged(&format!("sha256-{}.sig", subject.hex())).await {
-                Ok(document) => {
-                    let problems = manifest(&self.remote, self.found, subject, FoundBy::CosignTag, document).await;
-                    self.note_all(problems)?;
-                }
-                Err(Error::NotFound { .. }) => {}
-                Err(error) => self.note(error)?,
-            }
-        }
-        while !tasks.is_empty() {
-            self.finish_one(&mut tasks).await?;
+        if self.problems.len() < caps::MAX_PROBLEMS {
+            self.problems.push(error);
         }
         Ok(())
     }
 
-    async fn finish_one(&mut self, tasks: &mut JoinSet<Result<Vec<Error>, Stop>>) -> Result<(), Stop> {
-        match tasks.join_next().await {
-            Some(Ok(problems)) => self.note_all(problems),
-            // A task that panicked left its signature out; to say so is enough, for less evidence never admits more.
-            Some(Err(_)) => {
-                self.note(Error::malformed("a signature manifest", Malformation::Rule("reading it failed")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn note_all(&mut self, problems: Result<Vec<Error>, Stop>) -> Result<(), Stop> {
-        problems?.into_iter().try_for_each(|error| self.note(error))
-    }
-
-    fn note(&mut self, error: Error) -> Result<(), Stop> {
-        let ends = error.ends_collection();
-        if self.problems.len() < caps::MAX_PROBLEMS {
-            self.problems.push(error);
-        } else if ends && let Some(last) = self.problems.last_mut() {
-            // What ended everything explains more than the last of many.
-            *last = error;
-        }
-        if ends { Err(Stop) } else { Ok(()) }
-    }
-
     async fn send(&self, collected: Collected) -> Result<(), Stop> {
         self.found.send(collected).await.map_err(|_| Stop)
+    }
+
+    /// The problems, and whether any signature was found.
+    fn finish(mut self) -> (Vec<Error>, bool) {
+        if let Some(end) = self.end {
+            // What ended everything explains more than the last of many.
+            self.problems.truncate(caps::MAX_PROBLEMS - 1);
+            self.problems.push(end);
+        }
+        (self.problems, self.any_signature)
     }
 }
 
@@ -284,83 +272,4 @@ fn own(role: Role, document: Document) -> Collected {
     let media_type = document.media_type().clone();
     let content = document.bytes().to_vec();
     Collected { role, found_by: FoundBy::Name, media_type, content, subject: None, parent: None }
-}
-
-/// Fetches a manifest that a list gives, and its signatures.
-async fn listed(
-    remote: &Remote,
-    found: &mpsc::Sender<Collected>,
-    subject: &Digest,
-    referrer: &Referrer,
-) -> Result<Vec<Error>, Stop> {
-    match remote.described(&referrer.descriptor).await {
-        Ok(document) => manifest(remote, found, subject, referrer.found_by, document).await,
-        Err(Error::NotFound { what }) => Ok(vec![Error::malformed(what, Malformation::ListedButMissing)]),
-        Err(error) => Ok(vec![error]),
-    }
-}
-
-/// Sends a signature manifest and the signatures in it. What turns out to be no signature is passed over.
-async fn manifest(
-    remote: &Remote,
-    found: &mpsc::Sender<Collected>,
-    subject: &Digest,
-    found_by: FoundBy,
-    document: Document,
-) -> Result<Vec<Error>, Stop> {
-    let digest = *document.digest();
-    let parsed = match parse(&remote.name(&digest.to_string()), document.media_type(), document.bytes()) {
-        Ok(Parsed::Manifest(manifest)) => manifest,
-        // An index of signatures is no format that anybody writes.
-        Ok(Parsed::Index(_)) => return Ok(Vec::new()),
-        Err(error) => return Ok(vec![error]),
-    };
-    let layers: Vec<&Descriptor> = parsed.layers.iter().filter(|layer| is_signature_layer(&layer.media_type)).collect();
-    let is_typed = parsed.artifact_type.as_deref().is_some_and(is_signature_type)
-        || is_signature_type(parsed.config.media_type.as_str());
-    if layers.is_empty() && !is_typed {
-        return Ok(Vec::new());
-    }
-    let sent = Collected {
-        role: Role::SignatureManifest,
-        found_by,
-        media_type: document.media_type().clone(),
-        content: document.bytes().to_vec(),
-        subject: Some(*subject),
-        parent: None,
-    };
-    found.send(sent).await.map_err(|_| Stop)?;
-    let mut problems = Vec::new();
-    if layers.len() > caps::MAX_LAYERS {
-        problems.push(Limit::Layers { manifest: digest, found: layers.len() }.into());
-    }
-    let mut fetched = BTreeSet::new();
-    for layer in layers.into_iter().take(caps::MAX_LAYERS) {
-        // cosign's layers differ by annotation and may share their bytes.
-        if !fetched.insert(layer.digest) {
-            continue;
-        }
-        match remote.blob(layer, caps::MAX_DOCUMENT_BYTES).await {
-            Ok(content) => {
-                let sent = Collected {
-                    role: Role::SignatureBlob,
-                    found_by,
-                    media_type: layer.media_type.clone(),
-                    content,
-                    subject: Some(*subject),
-                    parent: Some(digest),
-                };
-                found.send(sent).await.map_err(|_| Stop)?;
-            }
-            Err(Error::NotFound { what }) => problems.push(Error::malformed(what, Malformation::ListedButMissing)),
-            Err(error) => {
-                let ends = error.ends_collection();
-                problems.push(error);
-                if ends {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(problems)
 }

@@ -7,7 +7,7 @@ use assay_admission::Digest;
 use crate::caps;
 
 /// Why the registry's answer is not there.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The registry says that it does not have it.
     #[error("{what} was not found in the registry")]

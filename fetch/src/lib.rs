@@ -13,11 +13,13 @@ mod credentials;
 mod document;
 mod error;
 mod hosts;
+mod in_order;
 mod origin;
 mod push;
 mod referrers;
 mod registry;
 mod server;
+mod signatures;
 mod tls;
 mod transport;
 

@@ -1,7 +1,7 @@
 //! Finds the manifests that refer to an image: the referrers API with its pages, else the fallback tag. A list is not
 //! filtered by artifact type alone: tools write types there that say nothing (cosign's fallback index has the empty type).
 
-use std::collections::HashSet;
+use std::{collections::HashSet, pin::pin};
 
 use assay_admission::{Descriptor, Digest, MediaType};
 use hyper::header;
@@ -106,12 +106,7 @@ impl Remote {
             result.problems.push(self.no_server("resolve"));
         }
         for endpoint in self.endpoints().iter().filter(|endpoint| endpoint.resolve) {
-            let mut entries = Vec::new();
-            let (outcome, found_by) = match self.pages(endpoint, subject, &mut entries).await {
-                Ok(Api::Absent) => (self.fallback(endpoint, subject, &mut entries).await, FoundBy::ReferrersTag),
-                Ok(Api::Present) => (Ok(()), FoundBy::ReferrersApi),
-                Err(error) => (Err(error), FoundBy::ReferrersApi),
-            };
+            let (entries, outcome, found_by) = self.list(endpoint, subject).await;
             let ends = outcome.as_ref().is_err_and(Error::ends_collection);
             result.problems.extend(outcome.err());
             sort_out(subject, entries, found_by, &mut result);
@@ -120,6 +115,38 @@ impl Remote {
             }
         }
         result
+    }
+
+    /// What one server lists, with what ended the list early. Both places are asked at once; the tag counts only where the
+    /// server says that it has no API, and what the tag held or lacked elsewhere is not even waited for.
+    async fn list(&self, endpoint: &Endpoint, subject: &Digest) -> (Vec<Entry>, Result<(), Error>, FoundBy) {
+        let mut listed = Vec::new();
+        let mut tagged = None;
+        let mut fallback = pin!(self.fallback(endpoint, subject));
+        let api = {
+            let mut pages = pin!(self.pages(endpoint, subject, &mut listed));
+            loop {
+                tokio::select! {
+                    biased;
+                    api = &mut pages => break api,
+                    found = &mut fallback, if tagged.is_none() => tagged = Some(found),
+                }
+            }
+        };
+        match (api, tagged) {
+            (Ok(Api::Present), _) => (listed, Ok(()), FoundBy::ReferrersApi),
+            (Err(error), _) => (listed, Err(error), FoundBy::ReferrersApi),
+            (Ok(Api::Absent), tagged) => {
+                let tagged = match tagged {
+                    Some(tagged) => tagged,
+                    None => fallback.await,
+                };
+                match tagged {
+                    Ok(entries) => (entries, Ok(()), FoundBy::ReferrersTag),
+                    Err(error) => (Vec::new(), Err(error), FoundBy::ReferrersTag),
+                }
+            }
+        }
     }
 
     /// Reads the pages of the referrers API into `entries`.
@@ -167,20 +194,17 @@ impl Remote {
         Err(Limit::Pages(*subject).into())
     }
 
-    /// Reads the index under the fallback tag into `entries`; no such tag is an empty list.
-    async fn fallback(&self, endpoint: &Endpoint, subject: &Digest, entries: &mut Vec<Entry>) -> Result<(), Error> {
+    /// Reads the index under the fallback tag; no such tag is an empty list.
+    async fn fallback(&self, endpoint: &Endpoint, subject: &Digest) -> Result<Vec<Entry>, Error> {
         let tag = fallback_tag(subject);
         let document = match self.manifest_at(endpoint, &tag, None).await {
-            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(Error::NotFound { .. }) => return Ok(Vec::new()),
             document => document?,
         };
         match parse(&self.name(&tag), document.media_type(), document.bytes())? {
-            Parsed::Index(list) => entries.extend(list.into_iter().filter(may_be_signature)),
-            Parsed::Manifest(_) => {
-                return Err(Error::malformed(self.name(&tag), Malformation::Rule("referrers are an index")));
-            }
+            Parsed::Index(list) => Ok(list.into_iter().filter(may_be_signature).collect()),
+            Parsed::Manifest(_) => Err(Error::malformed(self.name(&tag), Malformation::Rule("referrers are an index"))),
         }
-        Ok(())
     }
 }
 

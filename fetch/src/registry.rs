@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -49,8 +49,10 @@ struct Inner {
     access: Access,
     endpoints: Vec<Endpoint>,
     budget: Budget,
-    /// `Authorization` values by the origin they are for; held for a look-up, never across a wait.
-    authorizations: Mutex<HashMap<Origin, HeaderValue>>,
+    /// `Authorization` values, or why there is none, by the origin they are for; held for a look-up, never across a wait.
+    authorizations: Mutex<HashMap<Origin, Result<HeaderValue, Error>>>,
+    /// Held while a challenge is answered: requests that were refused together log in once, not each.
+    login: tokio::sync::Mutex<()>,
 }
 
 /// Everything that may stand for an image: a registry that has another type answers with it, and is refused.
@@ -88,6 +90,7 @@ impl Client {
                 endpoints,
                 budget: Budget::new(time),
                 authorizations: Mutex::new(HashMap::new()),
+                login: tokio::sync::Mutex::new(()),
             }),
         })
     }
@@ -236,7 +239,8 @@ impl Remote {
         let inner = &self.inner;
         let origin = &endpoint.peer.origin;
         ask.private.extend(endpoint.headers.clone());
-        if let Some(value) = self.authorizations().get(origin) {
+        let sent = self.authorizations().get(origin).and_then(|known| known.as_ref().ok()).cloned();
+        if let Some(value) = &sent {
             ask.private.insert(header::AUTHORIZATION, value.clone());
         }
         let answer = inner.transport.send(&inner.budget, &endpoint.peer, &ask).await?;
@@ -244,15 +248,50 @@ impl Remote {
         if answer.status.as_u16() != 401 || answer.url.origin() != origin {
             return Ok(answer);
         }
+        let mut login = Some(inner.login.lock().await);
+        let known = self.known_authorization(origin, sent.as_ref())?;
+        let value = match &known {
+            Some(value) => value.clone(),
+            None => self.log_in(endpoint, &answer).await?,
+        };
+        // A token was judged when it was made. A password is first tried by one request, so that a wrong one is sent once.
+        let on_trial = known.is_none() && sent.is_none() && value.as_bytes().starts_with(b"Basic ");
+        if !on_trial {
+            login = None;
+        }
+        ask.private.insert(header::AUTHORIZATION, value);
+        let answer = inner.transport.send(&inner.budget, &endpoint.peer, &ask).await?;
+        if on_trial && answer.status.as_u16() == 401 && answer.url.origin() == origin {
+            let refused = Error::auth(answer.url.to_string(), AuthFailure::Refused(401));
+            self.authorizations().insert(origin.clone(), Err(refused));
+        }
+        drop(login);
+        Ok(answer)
+    }
+
+    /// What another request was given since `sent` was sent, or why it was turned away for good.
+    fn known_authorization(&self, origin: &Origin, sent: Option<&HeaderValue>) -> Result<Option<HeaderValue>, Error> {
+        match self.authorizations().get(origin) {
+            Some(Ok(value)) if Some(value) != sent => Ok(Some(value.clone())),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(_)) | None => Ok(None),
+        }
+    }
+
+    /// Answers the challenge in `refusal`.
+    async fn log_in(&self, endpoint: &Endpoint, refusal: &Answer) -> Result<HeaderValue, Error> {
+        let inner = &self.inner;
         let actions = match inner.access {
             Access::Pull => "pull",
             Access::Push => "pull,push",
         };
         let scope = format!("repository:{}:{actions}", inner.repository.path());
-        let value = auth::answer(&inner.transport, &inner.budget, &endpoint.peer, &scope, &answer).await?;
-        ask.private.insert(header::AUTHORIZATION, value.clone());
-        self.authorizations().insert(origin.clone(), value);
-        inner.transport.send(&inner.budget, &endpoint.peer, &ask).await
+        let value = auth::answer(&inner.transport, &inner.budget, &endpoint.peer, &scope, refusal).await;
+        // What was not reached may be reached by the next request; what was refused is not asked for again.
+        if matches!(value, Ok(_) | Err(Error::Auth { .. } | Error::Forbidden(_))) {
+            self.authorizations().insert(endpoint.peer.origin.clone(), value.clone());
+        }
+        value
     }
 
     /// `<endpoint>/<repository>/<rest>`, with `ns=` for mirrors of several registries.
@@ -279,7 +318,7 @@ impl Remote {
         }
     }
 
-    fn authorizations(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, HeaderValue>> {
+    fn authorizations(&self) -> MutexGuard<'_, HashMap<Origin, Result<HeaderValue, Error>>> {
         self.inner.authorizations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

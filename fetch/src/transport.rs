@@ -125,6 +125,7 @@ impl Transport {
         {
             return Err(Forbidden::PlainHttp(url.origin().to_string()).into());
         }
+        let Some(_turn) = budget.turn().await else { return Err(Error::Deadline { at: url.to_string() }) };
         budget.spend_request()?;
         let mut request = Request::builder()
             .method(ask.method.clone())

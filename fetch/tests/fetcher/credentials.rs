@@ -70,6 +70,52 @@ async fn no_wrong_or_forbidden_credentials_are_an_auth_problem_that_names_no_sec
 }
 
 #[tokio::test]
+async fn requests_that_are_refused_together_try_a_wrong_password_once_and_use_a_right_one_at_once() {
+    for right in [true, false] {
+        let store = store();
+        let digest = Store::default().image().0["digest"].as_str().unwrap().to_owned();
+        let registry = Registry::start(move |seen, _| match seen.header("Authorization") {
+            Some(BASIC) if right => store.answer(seen),
+            Some(_) => challenge("Basic realm=\"x\""),
+            None => {
+                // All that are sent at once are on their way before the first is refused.
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                challenge("Basic realm=\"x\"")
+            }
+        });
+        let (config, _folder) = with_password(&registry.host, &[&registry.host]);
+        let (all, problems) = collect(config, &image(&format!("{}/app@{digest}", registry.host))).await;
+        let shown = shown(&registry);
+        assert_eq!(shown.iter().filter(|value| value.is_none()).count(), 4, "{shown:?}");
+        let with_password = shown.iter().filter(|value| value.as_deref() == Some(BASIC)).count();
+        match right {
+            true => assert_eq!((all.len(), problems, with_password), (3, vec![], 9)),
+            false => assert_eq!((all.len(), kinds(&problems), with_password), (0, vec![ProblemKind::Auth], 1)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_together_ask_for_one_token() {
+    let registry = token_registry(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        Answer::ok("application/json", r#"{"token":"t0ken"}"#)
+    });
+    let digest = Store::default().image().0["digest"].as_str().unwrap().to_owned();
+    let request = image(&format!("{}/app@{digest}", registry.host));
+    let (all, problems) = collect(plain(&[&registry.host]), &request).await;
+    assert_eq!((all.len(), problems), (3, vec![]));
+    assert_eq!(registry.targets().iter().filter(|target| target.starts_with("/token")).count(), 1);
+
+    // A token server that refuses is not asked again either.
+    let registry = token_registry(|_| Answer::status(403));
+    let request = image(&format!("{}/app@{digest}", registry.host));
+    let (_, problems) = collect(plain(&[&registry.host]), &request).await;
+    assert_eq!(kinds(&problems), [ProblemKind::Auth]);
+    assert_eq!(registry.targets().iter().filter(|target| target.starts_with("/token")).count(), 1);
+}
+
+#[tokio::test]
 async fn another_origin_gets_no_password_neither_by_redirect_nor_by_its_own_challenge() {
     let storage = Registry::start(|_, _| challenge("Basic realm=\"x\""));
     let to = storage.host.clone();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod addresses;
+mod at_once;
 mod caps;
 mod collects;
 mod credentials;

@@ -1,0 +1,212 @@
+//! The search for signatures: digests go in; manifests and layers that may be signatures come out, digest by digest in the
+//! order in which they were asked for. All that is known to be wanted is asked for at once, within the budget's turns and
+//! caps, and what comes out never depends on which answer arrives first. Nothing is judged here.
+
+use std::collections::BTreeSet;
+
+use assay_admission::{Descriptor, Digest, Document};
+use tokio::sync::oneshot;
+
+use crate::{
+    caps,
+    collect::{Collected, Role},
+    document::{Parsed, parse},
+    error::{Error, Limit, Malformation},
+    in_order::{InOrder, Panicked},
+    referrers::{FoundBy, Referrer, Referrers, is_signature_layer, is_signature_type},
+    registry::Remote,
+};
+
+/// What one piece of work brought, and what it could not have.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) found: Vec<Collected>,
+    pub(crate) problems: Vec<Error>,
+}
+
+/// The search in one repository. Dropped, it ends.
+#[derive(Debug)]
+pub(crate) struct Search {
+    remote: Remote,
+    subjects: Vec<Digest>,
+    batches: InOrder<Batch>,
+    /// How many signatures the next subject may read: what those before it left, so that it is the same in every run.
+    left: oneshot::Receiver<usize>,
+}
+
+impl Search {
+    /// A search for nothing yet.
+    pub(crate) fn new(remote: Remote) -> Self {
+        let (sender, left) = oneshot::channel();
+        sender.send(caps::MAX_SIGNATURES).expect("the receiver is still here");
+        Self { remote, subjects: Vec::new(), batches: InOrder::new(), left }
+    }
+
+    /// Starts to look for the signatures of `subject`, unless they are looked for already.
+    pub(crate) fn add(&mut self, subject: Digest) -> Result<(), Limit> {
+        if self.subjects.contains(&subject) {
+            return Ok(());
+        }
+        if self.subjects.len() >= caps::MAX_SUBJECTS {
+            return Err(Limit::Subjects(self.subjects.len() + 1));
+        }
+        self.subjects.push(subject);
+        let (pass_on, next) = oneshot::channel();
+        let left = std::mem::replace(&mut self.left, next);
+        self.batches.add(signatures(self.remote.clone(), subject, left, pass_on));
+        Ok(())
+    }
+
+    /// Gives up `subject` if it was the last to be added. Nothing may be added after that.
+    pub(crate) fn withdraw(&mut self, subject: &Digest) {
+        if self.subjects.last() == Some(subject) {
+            self.subjects.pop();
+            self.batches.withdraw_last();
+        }
+    }
+
+    /// Waits for everything about the next subject.
+    pub(crate) async fn next(&mut self) -> Option<Batch> {
+        self.batches.next().await.map(|batch| batch.unwrap_or_else(Batch::from))
+    }
+}
+
+impl Batch {
+    fn problem(error: impl Into<Error>) -> Self {
+        Self { found: Vec::new(), problems: vec![error.into()] }
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.found.append(&mut other.found);
+        self.problems.append(&mut other.problems);
+    }
+}
+
+impl From<Panicked> for Batch {
+    /// A task that panicked left its signature out; to say so is enough, for less evidence never admits more.
+    fn from(_: Panicked) -> Self {
+        Self::problem(Error::malformed("a signature manifest", Malformation::Rule("reading it failed")))
+    }
+}
+
+/// All signatures of one digest: by its referrers, and under cosign's tag.
+async fn signatures(
+    remote: Remote,
+    subject: Digest,
+    left: oneshot::Receiver<usize>,
+    pass_on: oneshot::Sender<usize>,
+) -> Batch {
+    let by_lists = by_lists(&remote, subject, left, pass_on);
+    let (mut all, by_tag) = tokio::join!(by_lists, by_cosigns_tag(&remote, &subject));
+    all.append(by_tag);
+    all
+}
+
+async fn by_lists(
+    remote: &Remote,
+    subject: Digest,
+    left: oneshot::Receiver<usize>,
+    pass_on: oneshot::Sender<usize>,
+) -> Batch {
+    let Referrers { found, mut problems } = remote.referrers(&subject).await;
+    // Without an answer the subject before this one panicked, and how much it read is unknown: nothing is left.
+    let left = left.await.unwrap_or(0);
+    if found.len() > left {
+        problems.push(Limit::Signatures { subject, found: found.len(), left }.into());
+    }
+    let read = found.len().min(left);
+    // There may be no subject after this one.
+    let _ = pass_on.send(left - read);
+    let mut batches = InOrder::new();
+    for referrer in found.into_iter().take(read) {
+        batches.add(listed(remote.clone(), subject, referrer));
+    }
+    let mut all = Batch { found: Vec::new(), problems };
+    while let Some(batch) = batches.next().await {
+        all.append(batch.unwrap_or_else(Batch::from));
+    }
+    all
+}
+
+async fn by_cosigns_tag(remote: &Remote, subject: &Digest) -> Batch {
+    // sha512 digests are longer than a tag may be; cosign writes none for them.
+    if subject.algorithm() != "sha256" {
+        return Batch::default();
+    }
+    match remote.tagged(&format!("sha256-{}.sig", subject.hex())).await {
+        Ok(document) => manifest(remote, subject, FoundBy::CosignTag, document).await,
+        Err(Error::NotFound { .. }) => Batch::default(),
+        Err(error) => Batch::problem(error),
+    }
+}
+
+/// Fetches a manifest that a list gives, and its signatures.
+async fn listed(remote: Remote, subject: Digest, referrer: Referrer) -> Batch {
+    match remote.described(&referrer.descriptor).await {
+        Ok(document) => manifest(&remote, &subject, referrer.found_by, document).await,
+        Err(Error::NotFound { what }) => Batch::problem(Error::malformed(what, Malformation::ListedButMissing)),
+        Err(error) => Batch::problem(error),
+    }
+}
+
+/// A signature manifest and the signatures in it. What turns out to be no signature is passed over.
+async fn manifest(remote: &Remote, subject: &Digest, found_by: FoundBy, document: Document) -> Batch {
+    let digest = *document.digest();
+    let parsed = match parse(&remote.name(&digest.to_string()), document.media_type(), document.bytes()) {
+        Ok(Parsed::Manifest(manifest)) => manifest,
+        // An index of signatures is no format that anybody writes.
+        Ok(Parsed::Index(_)) => return Batch::default(),
+        Err(error) => return Batch::problem(error),
+    };
+    let layers: Vec<&Descriptor> = parsed.layers.iter().filter(|layer| is_signature_layer(&layer.media_type)).collect();
+    let is_typed = parsed.artifact_type.as_deref().is_some_and(is_signature_type)
+        || is_signature_type(parsed.config.media_type.as_str());
+    if layers.is_empty() && !is_typed {
+        return Batch::default();
+    }
+    let mut all = Batch::default();
+    all.found.push(Collected {
+        role: Role::SignatureManifest,
+        found_by,
+        media_type: document.media_type().clone(),
+        content: document.bytes().to_vec(),
+        subject: Some(*subject),
+        parent: None,
+    });
+    if layers.len() > caps::MAX_LAYERS {
+        all.problems.push(Limit::Layers { manifest: digest, found: layers.len() }.into());
+    }
+    let mut known = BTreeSet::new();
+    let mut blobs = InOrder::new();
+    for layer in layers.into_iter().take(caps::MAX_LAYERS) {
+        // cosign's layers differ by annotation and may share their bytes.
+        if !known.insert(layer.digest) {
+            continue;
+        }
+        // No more tasks wait for their turn than can have it, or 64 manifests would have 4,096 of them.
+        if blobs.len() >= caps::CONCURRENCY
+            && let Some(batch) = blobs.next().await
+        {
+            all.append(batch.unwrap_or_else(Batch::from));
+        }
+        blobs.add(blob(remote.clone(), found_by, *subject, digest, (*layer).clone()));
+    }
+    while let Some(batch) = blobs.next().await {
+        all.append(batch.unwrap_or_else(Batch::from));
+    }
+    all
+}
+
+/// One layer of the signature manifest `parent`.
+async fn blob(remote: Remote, found_by: FoundBy, subject: Digest, parent: Digest, layer: Descriptor) -> Batch {
+    match remote.blob(&layer, caps::MAX_DOCUMENT_BYTES).await {
+        Ok(content) => {
+            let (role, media_type) = (Role::SignatureBlob, layer.media_type);
+            let (subject, parent) = (Some(subject), Some(parent));
+            let found = vec![Collected { role, found_by, media_type, content, subject, parent }];
+            Batch { found, problems: Vec::new() }
+        }
+        Err(Error::NotFound { what }) => Batch::problem(Error::malformed(what, Malformation::ListedButMissing)),
+        Err(error) => Batch::problem(error),
+    }
+}
