@@ -11,6 +11,7 @@ use std::{
 use assay_proto::{
     MAX_MESSAGE_BYTES, SocketError,
     assay::{audit_client::AuditClient, gate_client::GateClient, keys_client::KeysClient, node_client::NodeClient},
+    remedy_of,
 };
 use tonic::{Code, Request, Response, Status, transport::Channel};
 
@@ -143,8 +144,17 @@ fn no_answer(socket: &Path, why: &str) -> Failure {
     .exits(Exit::AgentUnreachable)
 }
 
-/// The agent's status codes, in one place. Its message is a sentence that says what and why.
+/// The agent's refusals: its own word on what can be done goes before ours.
 fn call_failed(socket: &Path, status: &Status) -> Failure {
+    let failure = by_code(socket, status);
+    match remedy_of(status) {
+        Some(remedy) => Failure { remedy: remedy.to_owned(), ..failure },
+        None => failure,
+    }
+}
+
+/// The agent's status codes, in one place. Its message is a sentence that says what and why.
+fn by_code(socket: &Path, status: &Status) -> Failure {
     let message = status.message();
     // A status that came over the wire has no source: one that has is the connection's own end.
     if status.source().is_some() {
@@ -206,6 +216,14 @@ mod tests {
         let closed = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
         assert_eq!(exit(closed), Exit::AgentUnreachable);
         assert_eq!(exit(Status::deadline_exceeded("")), Exit::AgentUnreachable);
+    }
+
+    #[test]
+    fn what_the_agent_says_to_do_goes_before_what_its_code_suggests() {
+        let refused = |status: Status| call_failed(Path::new("/s"), &status).remedy;
+        let code = tonic::Code::PermissionDenied;
+        assert_eq!(refused(assay_proto::status_with_remedy(code, "uid 7 may not", "add 7")), "add 7");
+        assert!(refused(Status::permission_denied("uid 7 may not")).contains("admin-uids"));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -1,7 +1,7 @@
 //! `assay sign IMAGE`: resolves the image, has the agent sign its descriptor with a key in the token, and pushes the
 //! signature beside the image. The bytes that are signed are the agent's; no key is used here.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use assay_admission::{Descriptor, ImageRef};
 use assay_fetch::{Access, Listed, NewReferrer, TypeField};
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     Context,
     agent::Agent,
-    duration,
+    bounded_file, duration,
     failure::{Exit, Failure},
     registry::{self, RegistryArgs},
     verify::reference,
@@ -130,8 +130,12 @@ fn request(arguments: &SignArgs) -> Result<wire::SignRequest, Failure> {
     })
 }
 
+/// Largest file with a chain: some hundred certificates.
+const MAX_CHAIN_BYTES: u64 = 1 << 20;
+
 fn read_chain(path: &std::path::Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let pem = fs::read(path).map_err(|error| Failure::io("read the certificate chain", path, &error))?;
+    let pem = bounded_file::read(path, MAX_CHAIN_BYTES)
+        .map_err(|error| Failure::io("read the certificate chain", path, &error))?;
     let certificates = Certificate::all_from_pem(&pem).map_err(|error| {
         Failure::new(
             "CERTIFICATES",
@@ -220,9 +224,11 @@ mod tests {
         assert_eq!(missing.code, "IO");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chain.pem");
-        fs::write(&file, "no certificate").unwrap();
+        std::fs::write(&file, "no certificate").unwrap();
         let chain = format!("--certificate-chain={}", file.display());
         assert_eq!(request_of(&["--format", "notation", &chain]).unwrap_err().code, "CERTIFICATES");
+        let endless = request_of(&["--format", "notation", "--certificate-chain", "/dev/zero"]).unwrap_err();
+        assert!(endless.message.contains("longer than 1048576 bytes"), "{}", endless.message);
     }
 
     #[test]

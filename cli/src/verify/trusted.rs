@@ -1,7 +1,7 @@
 //! `assay verify --key` and `--certificate-store`: what the signatures of an image prove to someone who trusts just that
 //! key or store, the way `cosign verify --key` does it. Without a policy no repository, threshold or mode is looked at.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use assay_admission::ImageRef;
 use assay_verify::{
@@ -10,7 +10,7 @@ use assay_verify::{
 use serde_json::{Value, json};
 
 use crate::{
-    Context,
+    Context, bounded_file,
     failure::{Exit, Failure},
     keys, registry,
 };
@@ -19,6 +19,9 @@ use super::offline::Fetched;
 
 /// The name of the given key or store in sentences.
 const GIVEN: &str = "given";
+
+/// Largest file of keys or certificates that is read; a system's whole store of CAs has a fifth of it.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Whom to trust.
 #[derive(Debug)]
@@ -47,8 +50,9 @@ impl Trusted {
             PublicKey::from_pem(key).map_err(failed)?
         } else {
             let path = Path::new(key);
-            let pem = fs::read_to_string(path).map_err(|error| Failure::io("read the public key", path, &error))?;
-            PublicKey::from_pem(&pem).map_err(failed)?
+            let pem = bounded_file::read(path, MAX_FILE_BYTES)
+                .map_err(|error| Failure::io("read the public key", path, &error))?;
+            PublicKey::from_pem(&String::from_utf8_lossy(&pem)).map_err(failed)?
         };
         let mut trust = Trust::default();
         trust.keys.insert(given(), key);
@@ -67,7 +71,8 @@ impl Trusted {
                 "give a PEM file of CAs",
             )
         };
-        let pem = fs::read(path).map_err(|error| Failure::io("read the certificates", path, &error))?;
+        let pem = bounded_file::read(path, MAX_FILE_BYTES)
+            .map_err(|error| Failure::io("read the certificates", path, &error))?;
         let certificates = Certificate::all_from_pem(&pem).map_err(failed)?;
         let store = CertificateStore::new(certificates).map_err(failed)?;
         let subject = DistinguishedNamePattern::parse(subject).map_err(|error| {
@@ -187,10 +192,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let context = Context::for_tests(folder.path());
         let file = folder.path().join("key.pem");
-        fs::write(&file, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").unwrap();
+        std::fs::write(&file, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").unwrap();
         assert_eq!(Trusted::key(&context, file.to_str().unwrap()).await.unwrap_err().code, "KEY");
         assert_eq!(Trusted::key(&context, "/nowhere/key.pem").await.unwrap_err().code, "IO");
         assert_eq!(Trusted::key(&context, "pkcs11:object=x").await.unwrap_err().exit, Exit::AgentUnreachable);
         assert_eq!(Trusted::certificates(&file, "CN=x").unwrap_err().code, "CERTIFICATES");
+        let endless = Path::new("/dev/zero");
+        assert!(Trusted::certificates(endless, "CN=x").unwrap_err().message.contains("longer than"));
+        assert!(Trusted::key(&context, "/dev/zero").await.unwrap_err().message.contains("longer than"));
     }
 }
