@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_audit::{CheckError, NoteKey, Report, Tampered, verify_dir};
+use assay_audit::{CheckError, NoteKey, Report, Tampered, checkpoint, verify_dir};
 use assay_verify::PublicKey;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::Args;
@@ -40,10 +40,7 @@ pub(super) fn run(context: &Context, arguments: &VerifyArgs) -> Result<Exit, Fai
         Some(text) => given_key(text)?,
         None => own_key(&dir)?,
     };
-    let read = |path: &PathBuf| {
-        bounded_file::read(path, MAX_FILE_BYTES).map_err(|error| Failure::io("read the saved head", path, &error))
-    };
-    let since = arguments.since.as_ref().map(read).transpose()?;
+    let since = arguments.since.as_deref().map(saved_head).transpose()?;
     let progress = context.console.progress("hashing the log");
     let checked = verify_dir(&dir, &[key], since.as_deref());
     drop(progress);
@@ -70,6 +67,21 @@ pub(super) fn run(context: &Context, arguments: &VerifyArgs) -> Result<Exit, Fai
             .remark("note: checked with the key that this node keeps; give --key with a copy kept elsewhere");
     }
     Ok(Exit::Success)
+}
+
+/// A head that a person saved. A file that is none says nothing about the log, and must not look as if the log were damaged;
+/// one by another key or of another log may well do so, and is left to the check.
+fn saved_head(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes =
+        bounded_file::read(path, MAX_FILE_BYTES).map_err(|error| Failure::io("read the saved head", path, &error))?;
+    match checkpoint::parse(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Failure::new(
+            "SAVED_HEAD",
+            format!("the log was not checked: {} is no saved head: {error}", path.display()),
+            "give a file with the whole output of `assay audit head`, or leave out --since",
+        )),
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -205,6 +217,24 @@ mod tests {
         let context = Context::for_tests(folder.path());
         let arguments = VerifyArgs { dir: None, key: None, since: None };
         assert_eq!(run(&context, &arguments).unwrap_err().code, "NO_LOG_KEY");
+    }
+
+    #[test]
+    fn a_file_that_is_no_head_is_not_taken_for_a_damaged_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("head");
+        let head =
+            "assay.test/node\n3\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} assay.test/node AAAAAAAA\n";
+        fs::write(&file, head).unwrap();
+        assert_eq!(saved_head(&file).unwrap(), head.as_bytes());
+        for (path, bytes) in [(&file, head.trim_end()), (&file, "root:x:0:0"), (&file, "")] {
+            fs::write(path, bytes).unwrap();
+            let failure = saved_head(path).unwrap_err();
+            assert_eq!((failure.code, failure.exit), ("SAVED_HEAD", Exit::Failed), "{bytes:?}");
+            assert!(failure.remedy.contains("assay audit head"), "{}", failure.remedy);
+        }
+        assert_eq!(saved_head(Path::new("/dev/null")).unwrap_err().code, "SAVED_HEAD");
+        assert_eq!(saved_head(Path::new("/dev/zero")).unwrap_err().code, "IO");
     }
 
     #[test]
