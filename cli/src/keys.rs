@@ -1,6 +1,7 @@
 //! `assay keys`: what keys the token holds, a new key, and a key's public half. Private keys never leave the token.
 
 use assay_proto::assay as wire;
+use assay_verify::SignerName;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -26,7 +27,8 @@ pub(crate) enum KeysVerb {
 
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
-    /// The key's label in the token
+    /// The key's label in the token, which is its name in a policy too: letters, digits, '.', '_' and '-'
+    #[arg(value_parser = label)]
     label: String,
     /// The kind of key
     #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "p256")]
@@ -34,6 +36,11 @@ pub(crate) struct GenerateArgs {
     /// What it may sign; a key has one purpose
     #[arg(long, value_enum, value_name = "PURPOSE", default_value = "image")]
     purpose: Purpose,
+}
+
+/// A label that a policy can have as a name, so that what is printed for the policy can be used as it is.
+fn label(text: &str) -> Result<String, String> {
+    text.parse::<SignerName>().map(|name| name.to_string()).map_err(|error| error.to_string())
 }
 
 /// Kinds of key that a token can make.
@@ -166,10 +173,16 @@ fn table(keys: &[wire::Key]) -> String {
 fn generated_text(label: &str, key: &wire::Key, record: u64) -> String {
     let (uri, sha256) = (&key.uri, &key.spki_sha256);
     let purpose = purpose_word(key.purpose());
+    // A dot in a bare key would begin a table in the table.
+    let table = if label.contains('.') { format!("\"{label}\"") } else { label.to_owned() };
+    let remark = match key.kind.as_str() {
+        "p384" => "\nNote: `cosign verify --key` needs `--signature-digest-algorithm sha384` for its signatures.\n",
+        _ => "",
+    };
     let use_it = match key.purpose() {
         wire::KeyPurpose::Image => format!(
             "\nTo let people sign with it, in assayd.toml:\n\n[[keys]]\nuri = \"{uri}\"\npurpose = \"image\"\npeers = [0]\n\
-             \nTo trust it, in the policy:\n\n[keys.{label}]\npublic = \"{uri}\"\nsha256 = \"{sha256}\"\n"
+             \nTo trust it, in the policy:\n\n[keys.{table}]\npublic = \"{uri}\"\nsha256 = \"{sha256}\"\n{remark}"
         ),
         wire::KeyPurpose::Log => format!("\nTo sign the log's heads with it, in assayd.toml:\n\nlog-key = \"{uri}\"\n"),
         wire::KeyPurpose::Policy | wire::KeyPurpose::Unspecified => String::new(),
@@ -214,6 +227,20 @@ mod tests {
         assert!(text.contains("[keys.ci]\npublic = \"pkcs11:token=assay;object=ci\"\nsha256 = \"abab"), "{text}");
         let log = wire::Key { purpose: wire::KeyPurpose::Log.into(), ..key() };
         assert!(generated_text("log", &log, 5).contains("log-key = \"pkcs11:"));
+    }
+
+    #[test]
+    fn what_is_printed_for_the_policy_is_toml_of_that_name() {
+        for name in ["ci", "ci-2_x", "team.example", "7"] {
+            let text = generated_text(name, &key(), 5);
+            let (_, policy) = text.split_once("in the policy:").unwrap_or_default();
+            let table: toml::Table = toml::from_str(policy).expect("it is TOML");
+            assert!(table["keys"].get(name).is_some_and(|key| key.get("sha256").is_some()), "{policy}");
+            assert_eq!(label(name).as_deref(), Ok(name));
+        }
+        for wrong in ["../x", "", "a b", "a\"b", "\u{e4}", ".x", "a]"] {
+            assert!(label(wrong).is_err_and(|why| why.contains("letters, digits")), "{wrong}");
+        }
     }
 
     #[test]
