@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
    0  done; for `verify`: the image is admitted
-   1  something failed that no other code names
+   1  something failed that no other code names; for `node status`: no policy is in force, everything is denied
    2  wrong usage
    3  denied by the policy for a reason that codes 10 to 13 do not name
    4  the agent cannot be reached or does not answer

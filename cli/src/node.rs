@@ -36,26 +36,39 @@ async fn status(context: &Context) -> Result<Exit, Failure> {
     let agent = Agent::admin(context).await?;
     let status = agent.ask(agent.node().status(agent.request(wire::NodeStatusRequest {}))).await?;
     context.console.print(&status_text(&status), &status_json(&status))?;
-    Ok(Exit::Success)
+    // The answer is the same either way; scripts see by the code that this node admits nothing.
+    let is_in_force = status.policy.as_ref().is_some_and(|policy| policy.loaded);
+    Ok(if is_in_force { Exit::Success } else { Exit::Failed })
 }
 
 async fn reload(context: &Context) -> Result<Exit, Failure> {
     let agent = Agent::admin(context).await?;
     let answer = agent.ask(agent.node().reload(agent.request(wire::ReloadRequest {}))).await?;
     let policy = answer.policy.unwrap_or_default();
+    if !answer.configuration.is_empty() {
+        context.console.remark(&format!("note: {}", answer.configuration));
+    }
     if !answer.applied {
-        let message = if answer.message.is_empty() { policy.error } else { answer.message };
-        return Err(Failure::new(
-            "POLICY_REFUSED",
-            format!("the policy was not applied, the last good one stays in force: {message}"),
-            "correct the file (`assay policy check FILE`) and reload again",
-        ));
+        return Err(not_applied(&answer.message, &policy));
     }
     let text = format!("reloaded: policy version {} ({}), {}", policy.version, policy.mode, policy.path);
-    context
-        .console
-        .print(&text, &json!({ "applied": true, "message": answer.message, "policy": policy_json(&policy) }))?;
+    let json = json!({
+        "applied": true,
+        "message": answer.message,
+        "policy": policy_json(&policy),
+        "configuration": (!answer.configuration.is_empty()).then_some(&answer.configuration),
+    });
+    context.console.print(&text, &json)?;
     Ok(Exit::Success)
+}
+
+fn not_applied(message: &str, policy: &wire::PolicyStatus) -> Failure {
+    let message = if message.is_empty() { &policy.error } else { message };
+    Failure::new(
+        "POLICY_REFUSED",
+        format!("the policy was not applied\n{message}"),
+        "correct the file (`assay policy check FILE`) and reload again",
+    )
 }
 
 fn status_text(status: &wire::NodeStatusResponse) -> String {
@@ -70,6 +83,9 @@ fn status_text(status: &wire::NodeStatusResponse) -> String {
     if let Some(error) = status.policy.as_ref().map(|policy| &policy.error).filter(|error| !error.is_empty()) {
         lines.push("             THE NEWEST FILE IS NOT IN FORCE:".to_owned());
         lines.extend(error.lines().map(|line| format!("             {line}")));
+    }
+    if !status.configuration.is_empty() {
+        lines.push(format!("             {}", status.configuration));
     }
     lines.push(format!("key worker   {}", component(status.key_worker.as_ref())));
     lines.push(format!("fetcher      {}", component(status.fetcher.as_ref())));
@@ -97,6 +113,7 @@ fn status_json(status: &wire::NodeStatusResponse) -> Value {
     json!({
         "version": status.version,
         "uptime_seconds": status.uptime_seconds,
+        "configuration": (!status.configuration.is_empty()).then_some(&status.configuration),
         "policy": status.policy.as_ref().map(policy_json),
         "key_worker": component(&status.key_worker),
         "fetcher": component(&status.fetcher),
@@ -182,6 +199,26 @@ mod tests {
         assert!(text.contains("NOT IN FORCE") && text.contains("policy.toml:3:1"), "{text}");
         assert!(text.contains("key worker   NOT HEALTHY: the token is absent"), "{text}");
         assert!(text.contains("9 records, 4 of them") && text.contains("up 2 h"), "{text}");
+    }
+
+    #[test]
+    fn a_configuration_that_waits_for_a_restart_is_shown() {
+        let configuration = "assayd.toml was changed (log-key) and counts from the next start".to_owned();
+        let changed = wire::NodeStatusResponse { configuration, ..status() };
+        assert!(status_text(&changed).contains("\n             assayd.toml was changed (log-key)"));
+        assert_eq!(status_json(&status())["configuration"], Value::Null);
+        assert!(status_json(&changed)["configuration"].is_string());
+    }
+
+    #[test]
+    fn a_refused_policy_is_not_said_to_leave_one_in_force_where_none_is() {
+        let failure = not_applied(
+            "policy.toml:2:8: wrong\nno policy is in force: everything is refused",
+            &wire::PolicyStatus::default(),
+        );
+        assert_eq!((failure.code, failure.exit), ("POLICY_REFUSED", Exit::Failed));
+        assert!(failure.message.ends_with("no policy is in force: everything is refused"), "{}", failure.message);
+        assert!(!failure.message.contains("stays"), "{}", failure.message);
     }
 
     #[test]
