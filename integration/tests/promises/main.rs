@@ -22,6 +22,7 @@ mod no_answer_is_no;
 mod one_waits_and_others_go_on;
 mod other_signatures_do_not_count;
 mod prefix_of_an_image_is_another_image;
+mod refusals_say_what_to_do;
 mod signed_image_is_unpacked_and_runs;
 mod snapshots_are_those_of_overlayfs;
 mod sockets_serve_their_own_peers;
