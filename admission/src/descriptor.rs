@@ -39,6 +39,17 @@ impl MediaType {
         &self.0
     }
 
+    /// The type that says how a layer's blob is unpacked: OCI's and Docker's names for the same form are one, every other
+    /// type is itself.
+    #[must_use]
+    pub fn unpacked_as(&self) -> &str {
+        match self.as_str() {
+            "application/vnd.docker.image.rootfs.diff.tar.gzip" => "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.zstd" => "application/vnd.oci.image.layer.v1.tar+zstd",
+            other => other,
+        }
+    }
+
     /// Whether this is an OCI index or a Docker manifest list.
     #[must_use]
     pub fn is_index(&self) -> bool {

@@ -6,6 +6,7 @@ mod digest;
 mod name;
 mod reason;
 mod reference;
+mod refusal;
 mod request;
 mod time;
 mod verdict;
@@ -15,9 +16,10 @@ pub use digest::{Digest, DigestError};
 pub use name::{CandidateName, NameSource};
 pub use reason::{DenyCode, Reason};
 pub use reference::{ImageRef, ReferenceError, Repository, Tag};
+pub use refusal::GateRefusal;
 pub use request::{
-    AdmissionRequest, Document, Documents, Gate, ImageClaim, MAX_CLAIMS, MAX_DOCUMENTS, MAX_NAMES, Namespace,
-    RequestError, Subject,
+    AdmissionRequest, Document, Documents, Gate, ImageClaim, MAX_ALIKE, MAX_CLAIMS, MAX_DOCUMENTS, MAX_NAMES,
+    Namespace, Purpose, RequestError, Subject, Thoroughness,
 };
 pub use time::UnixTime;
 pub use verdict::{Mode, Outcome, RecordId, Verdict};

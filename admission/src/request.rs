@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::{CandidateName, Descriptor, Digest, MAX_DOCUMENT_BYTES, MediaType, Platform};
 
-/// Most images that one chain may be claimed to belong to.
+/// Most images of one chain that are examined for one answer.
 pub const MAX_CLAIMS: usize = 256;
+/// Most further images of one chain, of which only names and digests are told.
+pub const MAX_ALIKE: usize = 20_000;
 /// Most names of one image.
 pub const MAX_NAMES: usize = 64;
 /// Most documents in one request: manifest, config and some indexes for each claim.
@@ -140,6 +142,38 @@ pub struct ImageClaim {
     pub names: Vec<CandidateName>,
 }
 
+/// What is about to be done with a layer chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Purpose {
+    /// A layer is about to be extracted for it. Whose blob that is, containerd does not say, and it compares the diff id only
+    /// afterwards.
+    Extraction,
+    /// Something is about to be made on layers that are there. They got the chain's name only after their diff ids were
+    /// compared, so that it does not matter any more whose blobs they were.
+    Use,
+}
+
+impl Purpose {
+    /// `extraction` or `use`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Extraction => "extraction",
+            Self::Use => "use",
+        }
+    }
+}
+
+/// How much is done for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Thoroughness {
+    /// Whatever there is time for.
+    Full,
+    /// Only what the agent keeps is looked at. An admission counts as any other; a refusal only means that the gate has to
+    /// ask about other images or in full, and is not recorded.
+    Glance,
+}
+
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -147,8 +181,14 @@ pub enum Subject {
     Chain {
         /// The chain id.
         chain: Digest,
-        /// The images. An empty list is refused as an unknown chain.
+        /// What for.
+        purpose: Purpose,
+        /// The images, the likeliest to be the one in question first. An empty list is refused as an unknown chain.
         images: Vec<ImageClaim>,
+        /// Further images that contain the chain, too many for their documents to be sent. The gate has found that each of
+        /// them names the same blobs, under the same media types, as any other image of this question, for every chain that
+        /// the two share. None of them can be admitted by signatures.
+        alike: Vec<ImageClaim>,
     },
     /// An image by name. Without a digest in `top` or in the name, the tag is resolved by the agent.
     Image {
@@ -167,6 +207,7 @@ pub struct AdmissionRequest {
     platform: Platform,
     subject: Subject,
     documents: Documents,
+    thoroughness: Thoroughness,
 }
 
 /// Why a request is refused before it is judged.
@@ -184,6 +225,9 @@ pub enum RequestError {
     /// More than [`MAX_CLAIMS`] images claim the chain.
     #[error("{0} images for one chain, at most {MAX_CLAIMS} are looked at")]
     Claims(usize),
+    /// More than [`MAX_ALIKE`] further images have the chain.
+    #[error("{0} further images for one chain, at most {MAX_ALIKE} are looked at")]
+    Alike(usize),
     /// More than [`MAX_NAMES`] names for one image.
     #[error("{0} names for one image, at most {MAX_NAMES} are looked at")]
     Names(usize),
@@ -195,13 +239,13 @@ impl RequestError {
     pub const fn is_limit(self) -> bool {
         match self {
             Self::Namespace => false,
-            Self::DocumentSize(_) | Self::Documents(_) | Self::Claims(_) | Self::Names(_) => true,
+            Self::DocumentSize(_) | Self::Documents(_) | Self::Claims(_) | Self::Alike(_) | Self::Names(_) => true,
         }
     }
 }
 
 impl AdmissionRequest {
-    /// Checks the caps and keeps claims and names in one order, so that equal questions are equal values.
+    /// Checks the caps and keeps each image's indexes and names in one order. Asks for a full answer.
     ///
     /// # Errors
     /// [`RequestError`] naming the cap that was exceeded.
@@ -215,11 +259,14 @@ impl AdmissionRequest {
         if documents.len() > MAX_DOCUMENTS {
             return Err(RequestError::Documents(documents.len()));
         }
-        if let Subject::Chain { images, .. } = &mut subject {
+        if let Subject::Chain { images, alike, .. } = &mut subject {
             if images.len() > MAX_CLAIMS {
                 return Err(RequestError::Claims(images.len()));
             }
-            for image in images.iter_mut() {
+            if alike.len() > MAX_ALIKE {
+                return Err(RequestError::Alike(alike.len()));
+            }
+            for image in images.iter_mut().chain(alike) {
                 image.indexes.sort_unstable();
                 image.indexes.dedup();
                 image.names.sort_unstable();
@@ -228,9 +275,20 @@ impl AdmissionRequest {
                     return Err(RequestError::Names(image.names.len()));
                 }
             }
-            images.sort_unstable_by_key(|image| (image.manifest, image.config));
         }
-        Ok(Self { gate, namespace, platform, subject, documents })
+        Ok(Self { gate, namespace, platform, subject, documents, thoroughness: Thoroughness::Full })
+    }
+
+    /// The same question, to be answered with this thoroughness.
+    #[must_use]
+    pub fn with_thoroughness(self, thoroughness: Thoroughness) -> Self {
+        Self { thoroughness, ..self }
+    }
+
+    /// How much is to be done for the answer.
+    #[must_use]
+    pub const fn thoroughness(&self) -> Thoroughness {
+        self.thoroughness
     }
 
     /// The gate that asks.
@@ -269,7 +327,7 @@ impl AdmissionRequest {
 mod tests {
     use super::*;
 
-    fn chain(claims: usize, names: usize) -> Result<AdmissionRequest, RequestError> {
+    fn chain(claims: usize, alike: usize, names: usize) -> Result<AdmissionRequest, RequestError> {
         let name = |n: usize| CandidateName {
             reference: format!("r.example/a:{n}").parse().unwrap(),
             source: crate::NameSource::ImageRecord,
@@ -284,16 +342,24 @@ mod tests {
             Gate::Unpack,
             "default".parse().unwrap(),
             Platform::host(),
-            Subject::Chain { chain: Digest::sha256(b"x"), images: vec![claim; claims] },
+            Subject::Chain {
+                chain: Digest::sha256(b"x"),
+                purpose: Purpose::Use,
+                images: vec![claim.clone(); claims],
+                alike: vec![claim; alike],
+            },
             Documents::new(),
         )
     }
 
     #[test]
     fn a_request_at_its_caps_is_taken_and_one_past_them_is_refused() {
-        assert!(chain(MAX_CLAIMS, MAX_NAMES).is_ok());
-        assert_eq!(chain(MAX_CLAIMS + 1, 1).err(), Some(RequestError::Claims(MAX_CLAIMS + 1)));
-        assert_eq!(chain(1, MAX_NAMES + 1).err(), Some(RequestError::Names(MAX_NAMES + 1)));
+        assert!(chain(MAX_CLAIMS, 1, MAX_NAMES).is_ok());
+        assert!(chain(1, MAX_ALIKE, 1).is_ok());
+        assert_eq!(chain(MAX_CLAIMS + 1, 0, 1).err(), Some(RequestError::Claims(MAX_CLAIMS + 1)));
+        assert_eq!(chain(1, MAX_ALIKE + 1, 1).err(), Some(RequestError::Alike(MAX_ALIKE + 1)));
+        assert_eq!(chain(1, 0, MAX_NAMES + 1).err(), Some(RequestError::Names(MAX_NAMES + 1)));
+        assert_eq!(chain(0, 1, MAX_NAMES + 1).err(), Some(RequestError::Names(MAX_NAMES + 1)));
     }
 
     #[test]

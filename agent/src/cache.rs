@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assay_admission::{AdmissionRequest, Digest, RecordId, Subject, UnixTime, Verdict};
+use assay_admission::{AdmissionRequest, Digest, ImageClaim, RecordId, Subject, UnixTime, Verdict};
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
@@ -51,9 +51,17 @@ impl Key {
         add(request.namespace().as_str().as_bytes());
         add(request.platform().to_string().as_bytes());
         match request.subject() {
-            Subject::Chain { images, .. } => {
+            Subject::Chain { chain: _, purpose, images, alike } => {
                 add(b"chain");
-                for image in images {
+                add(purpose.as_str().as_bytes());
+                add(&u64::try_from(images.len()).unwrap_or(u64::MAX).to_be_bytes());
+                // The order in which they are looked at changes nothing in an admission.
+                let in_order = |claims: &[ImageClaim]| {
+                    let mut claims: Vec<ImageClaim> = claims.to_vec();
+                    claims.sort_unstable_by_key(|claim| (claim.manifest, claim.config));
+                    claims
+                };
+                for image in in_order(images).iter().chain(&in_order(alike)) {
                     add(image.manifest.value());
                     add(image.config.value());
                     add(b"i");
@@ -132,7 +140,9 @@ impl VerdictCache {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use assay_admission::{CandidateName, DenyCode, Documents, Gate, Mode, NameSource, Outcome, Platform, Reason};
+    use assay_admission::{
+        CandidateName, DenyCode, Documents, Gate, Mode, NameSource, Outcome, Platform, Purpose, Reason,
+    };
 
     use super::*;
 
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_verdict_on_an_image_holds_for_its_chains_and_no_other() {
-        let chain = |text: &[u8]| Subject::Chain { chain: Digest::sha256(text), images: vec![] };
+        let chain = |text: &[u8]| subject(text, Purpose::Extraction, &[], &[]);
         let ask = |text: &[u8]| {
             let namespace = "default".parse().unwrap();
             AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), chain(text), Documents::new()).unwrap()
@@ -174,6 +184,35 @@ mod tests {
             assert_eq!(Key::of(&request, &policy), key);
             assert_eq!(cache.get(&key, request.subject(), NOW, start).is_some(), holds);
         }
+    }
+
+    fn subject(chain: &[u8], purpose: Purpose, images: &[&[u8]], alike: &[&[u8]]) -> Subject {
+        let claims = |names: &[&[u8]]| {
+            let claim = |name: &&[u8]| ImageClaim {
+                manifest: Digest::sha256(name),
+                config: Digest::sha256(b"c"),
+                indexes: vec![],
+                names: vec![],
+            };
+            names.iter().map(claim).collect()
+        };
+        Subject::Chain { chain: Digest::sha256(chain), purpose, images: claims(images), alike: claims(alike) }
+    }
+
+    #[test]
+    fn purpose_and_what_was_left_out_change_the_key_and_order_does_not() {
+        let key = |subject: Subject| {
+            let (namespace, documents) = ("default".parse().unwrap(), Documents::new());
+            let asked = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, documents).unwrap();
+            Key::of(&asked, &Digest::sha256(b"policy"))
+        };
+        let (a, b): (&[u8], &[u8]) = (b"a", b"b");
+        let of = |purpose, images: &[&[u8]], alike: &[&[u8]]| key(subject(b"x", purpose, images, alike));
+        let both = of(Purpose::Extraction, &[a, b], &[]);
+        assert_eq!(both, of(Purpose::Extraction, &[b, a], &[]));
+        assert_ne!(both, of(Purpose::Use, &[a, b], &[]));
+        assert_ne!(both, of(Purpose::Extraction, &[a], &[b]));
+        assert_ne!(of(Purpose::Extraction, &[b], &[a]), of(Purpose::Extraction, &[a], &[b]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod case;
 mod record;
+mod stages;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +16,14 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use assay_admission::{AdmissionRequest, DenyCode, Digest, Gate, Reason, Subject, UnixTime, Verdict};
+use assay_admission::{
+    AdmissionRequest, DenyCode, Digest, Gate, Outcome, Reason, Subject, Thoroughness, UnixTime, Verdict,
+};
 use assay_audit::{Durability, Log};
+use assay_policy::Decision;
 use tokio::sync::watch;
+
+pub(crate) use stages::Stages;
 
 use crate::{
     active::{ActivePolicy, Loaded},
@@ -38,14 +44,16 @@ pub(crate) struct Judge {
     collector: Arc<dyn Collect>,
     log: Arc<Log>,
     waits: Waits,
+    stages: Stages,
     cache: VerdictCache,
     /// Judgements under way, so that parallel requests for one image are judged once. Held for look-ups only.
     under_way: Mutex<HashMap<Question, watch::Receiver<Option<Verdict>>>>,
     counts: Counts,
 }
 
-/// What is judged once however often it is asked at the same time: a cache key, and the layer chain if one is asked about.
-type Question = (Key, Option<Digest>);
+/// What is judged once however often it is asked at the same time: a cache key, the layer chain if one is asked about, and how
+/// thoroughly.
+type Question = (Key, Option<Digest>, Thoroughness);
 
 /// Where an answer came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,6 +87,7 @@ impl Judge {
         collector: Arc<dyn Collect>,
         log: Arc<Log>,
         waits: Waits,
+        stages: Stages,
     ) -> Arc<Self> {
         Arc::new(Self {
             policy,
@@ -86,6 +95,7 @@ impl Judge {
             collector,
             log,
             waits,
+            stages,
             cache: VerdictCache::new(),
             under_way: Mutex::default(),
             counts: Counts::default(),
@@ -104,6 +114,10 @@ impl Judge {
             Some(verdict) => (verdict, Source::Memory),
             None => (self.answer(&request, left).await, Source::Judgement),
         };
+        if !verdict.is_allow() && request.thoroughness() == Thoroughness::Glance {
+            // The gate asks again.
+            return verdict;
+        }
         let count = if verdict.is_allow() { &self.counts.allowed } else { &self.counts.denied };
         count.fetch_add(1, Ordering::Relaxed);
         // What is answered from memory stands in the node's log; journals of small devices need not hold it too.
@@ -176,8 +190,8 @@ impl Judge {
         loaded: Arc<Loaded>,
     ) -> watch::Receiver<Option<Verdict>> {
         let question = match request.subject() {
-            Subject::Chain { chain, .. } => (key, Some(*chain)),
-            Subject::Image { .. } => (key, None),
+            Subject::Chain { chain, .. } => (key, Some(*chain), request.thoroughness()),
+            Subject::Image { .. } => (key, None, request.thoroughness()),
         };
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(receiver) = under_way.get(&question) {
@@ -214,10 +228,24 @@ impl Judge {
             Err(reason) => return self.refuse(request, Some(loaded), reason).await,
         };
         // Evidence → facts → decision.
-        let mut decided = case.decide(loaded, at).await;
-        if !decided.as_ref().is_ok_and(case::is_settled) {
-            self.collect_for(&mut case, loaded).await;
-            decided = case.decide(loaded, at).await;
+        let mut decided = case.decide(loaded, at, self.stages).await;
+        match request.thoroughness() {
+            Thoroughness::Glance => {
+                if let Some(reason) = at_a_glance(&decided) {
+                    return Verdict::unrecorded_refusal(reason);
+                }
+            }
+            Thoroughness::Full => {
+                // The likeliest image alone, then the others: what the first settles need not wait for them.
+                for most in [1, case::MAX_COLLECTED_IMAGES] {
+                    if decided.as_ref().is_ok_and(case::is_settled) {
+                        break;
+                    }
+                    if self.collect_for(&mut case, loaded, most).await {
+                        decided = case.decide(loaded, at, self.stages).await;
+                    }
+                }
+            }
         }
         let decision = match decided {
             Ok(decision) => decision,
@@ -255,8 +283,12 @@ impl Judge {
         });
     }
 
-    /// A recorded refusal that no policy decided.
+    /// A refusal that no policy decided: recorded, unless the gate has only glanced.
     async fn refuse(&self, request: &AdmissionRequest, loaded: Option<&Arc<Loaded>>, reason: Reason) -> Verdict {
+        match request.thoroughness() {
+            Thoroughness::Glance => return Verdict::unrecorded_refusal(reason),
+            Thoroughness::Full => {}
+        }
         self.recorded_refusal(record::refused(request, &reason, loaded, now()), reason).await
     }
 
@@ -268,6 +300,20 @@ impl Judge {
                 Verdict::unrecorded_refusal(reason)
             }
         }
+    }
+}
+
+/// Why a glance does not settle it; nothing if it does. What would be admitted for want of a strict rule has to be asked about
+/// in full, so that its record tells what its signatures prove.
+fn at_a_glance(decided: &Result<Decision, Reason>) -> Option<Reason> {
+    let decision = match decided {
+        Ok(decision) => decision,
+        Err(reason) => return Some(reason.clone()),
+    };
+    match decision.outcome() {
+        Outcome::Allow { would_deny } if would_deny.is_empty() => None,
+        Outcome::Allow { .. } => Some(Reason::new(DenyCode::EvidencePending, "its signatures were not collected yet")),
+        Outcome::Deny { first, .. } => Some(first.clone()),
     }
 }
 

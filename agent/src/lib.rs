@@ -13,6 +13,7 @@ mod key_worker;
 mod node_service;
 mod peers;
 mod recording;
+mod refusals;
 mod run;
 mod settings;
 

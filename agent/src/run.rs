@@ -17,11 +17,12 @@ use crate::{
     collect::{Collect, Fetcher},
     evidence_store::EvidenceStore,
     gate_service::{GateService, Serves},
-    judge::{Judge, Waits, now},
+    judge::{Judge, Stages, Waits, now},
     key_service::{KeyRegistry, KeyService},
     key_worker::KeyWorker,
     node_service::{AuditService, Node, NodeService, PolicyService},
     peers::{ListenError, Sockets, is_admin, is_gate, may_sign},
+    refusals::Refusals,
     settings::Settings,
 };
 
@@ -87,7 +88,14 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
     let registry = Arc::new(KeyRegistry::open(&config).map_err(|error| StartError::State(error.to_string()))?);
     let checkpoints = Arc::new(Checkpoints::new(&config, Arc::clone(&log), keys.clone()));
     let waits = Waits { verdict: config.verdict_timeout, collection: config.collection_timeout };
-    let judge = Judge::new(Arc::clone(&policy), Arc::clone(&evidence), Arc::clone(&collector), Arc::clone(&log), waits);
+    let judge = Judge::new(
+        Arc::clone(&policy),
+        Arc::clone(&evidence),
+        Arc::clone(&collector),
+        Arc::clone(&log),
+        waits,
+        Stages::REAL,
+    );
     let node = Arc::new(Node {
         policy,
         keys: keys.clone(),
@@ -102,6 +110,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
     let reloaded = node.reload().await;
     tracing::info!(applied = reloaded.applied, "{}", reloaded.message);
 
+    let refusals = Refusals::new(Arc::clone(&log));
     let sockets = Sockets::open(&config)?;
     let (stop, stopped) = watch::channel(false);
     let key_service =
@@ -110,6 +119,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
         tokio::spawn(
             server()
                 .add_service(gate_server(&judge, Serves::Gates))
+                .add_service(wire::refusals_server::RefusalsServer::new(refusals.clone()))
                 .serve_with_incoming_shutdown(accept(sockets.gate, is_gate), until(stopped.clone())),
         ),
         tokio::spawn(
@@ -139,6 +149,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
             tracing::warn!("calls under way were cut off");
         }
     }
+    refusals.close_all().await;
     if let Err(error) = tokio::time::timeout(GRACE, checkpoints.sign_if_grown()).await.unwrap_or(Ok(())) {
         tracing::warn!(%error, "the log's last records are not covered by a checkpoint yet");
     }

@@ -40,7 +40,7 @@ pub struct Report {
     pub since: Option<u64>,
     /// Decisions that allowed.
     pub allowed: u64,
-    /// Decisions that denied.
+    /// Decisions that denied, and refusals by gates.
     pub denied: u64,
     /// Uses of keys.
     pub key_uses: u64,
@@ -221,6 +221,7 @@ impl Check<'_> {
                 RecordedOutcome::Allow => &mut report.allowed,
                 RecordedOutcome::Deny => &mut report.denied,
             },
+            Ok(Record::Refusal(_)) => &mut report.denied,
             Ok(Record::KeyUse(_)) => &mut report.key_uses,
             Ok(Record::Policy(_)) => &mut report.policies,
             Ok(Record::Start(_)) => &mut report.starts,

@@ -13,12 +13,15 @@ pub const MAX_ENTRY_BYTES: usize = 65_535;
 /// The version that this code writes and reads.
 const VERSION: u32 = 1;
 
-/// One record. Its JSON form begins `{"v":1,"kind":"decision",`; the kinds are `decision`, `key-use`, `policy`, `start`.
+/// One record. Its JSON form begins `{"v":1,"kind":"decision",`; the kinds are `decision`, `refusal`, `key-use`,
+/// `policy`, `start`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Record {
     /// An image was judged.
     Decision(Box<DecisionRecord>),
+    /// A gate refused something by itself.
+    Refusal(Box<RefusalRecord>),
     /// A key was used, or its use refused.
     KeyUse(KeyUseRecord),
     /// A policy was applied or refused.
@@ -115,6 +118,32 @@ pub struct ImageRecord {
     pub facts: Vec<String>,
 }
 
+/// A gate refused something by itself: without the agent, or before it was asked. As the gate reported it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalRecord {
+    /// When it was recorded, in Unix seconds.
+    #[serde(with = "text::time")]
+    pub time: UnixTime,
+    /// The gate that refused.
+    #[serde(with = "text::gate")]
+    pub gate: Gate,
+    /// The containerd namespace; empty if it is not known.
+    pub namespace: String,
+    /// What was refused, as the gate knows it: a snapshot's key. Of several, the last.
+    pub about: String,
+    /// Why.
+    #[serde(with = "text::reason")]
+    pub reason: Reason,
+    /// How many such refusals this record stands for, at least one.
+    pub times: u64,
+    /// When the first of them was made, in Unix seconds.
+    #[serde(with = "text::time")]
+    pub since: UnixTime,
+    /// Refusals of whatever kind that the gate could not report in the meantime.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
 /// A key was used, or its use refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUseRecord {
@@ -207,6 +236,7 @@ impl Record {
     pub fn time(&self) -> UnixTime {
         match self {
             Self::Decision(record) => record.time,
+            Self::Refusal(record) => record.time,
             Self::KeyUse(record) => record.time,
             Self::Policy(record) => record.time,
             Self::Start(record) => record.time,
@@ -259,6 +289,12 @@ impl From<DecisionRecord> for Record {
     }
 }
 
+impl From<RefusalRecord> for Record {
+    fn from(record: RefusalRecord) -> Self {
+        Self::Refusal(Box::new(record))
+    }
+}
+
 impl From<KeyUseRecord> for Record {
     fn from(record: KeyUseRecord) -> Self {
         Self::KeyUse(record)
@@ -275,6 +311,11 @@ impl From<StartRecord> for Record {
     fn from(record: StartRecord) -> Self {
         Self::Start(record)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Why bytes are no record, or a record cannot become an entry.

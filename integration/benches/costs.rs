@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use assay_proto::assay::{
-    AdmitRequest, ChainSubject, Decision, Document, GateKind, ImageClaim, Name, NameSource, admit_request::Subject,
+    AdmitRequest, ChainPurpose, ChainSubject, Decision, Document, GateKind, ImageClaim, Name, NameSource,
+    admit_request::Subject,
     gate_client::GateClient,
 };
 use assay_testkit::{
@@ -181,7 +182,12 @@ fn question(image: &PushedImage) -> Result<AdmitRequest> {
         gate: GateKind::Unpack.into(),
         namespace: "default".to_owned(),
         platform: format!("linux/{}", manifest.architecture),
-        subject: Some(Subject::Chain(ChainSubject { chain, images: vec![claim] })),
+        subject: Some(Subject::Chain(ChainSubject {
+            chain,
+            images: vec![claim],
+            purpose: ChainPurpose::Use.into(),
+            ..ChainSubject::default()
+        })),
         documents: vec![
             Document { media_type: stored.media_type, content: stored.bytes },
             Document { media_type: config, content: manifest.config.clone() },

@@ -1,6 +1,6 @@
 //! What is to be decided: an image, or a layer chain with every image that may contain it, with what was proved of each.
 
-use assay_admission::{CandidateName, Digest, Gate, Reason};
+use assay_admission::{CandidateName, Digest, Gate, Purpose, Reason};
 use assay_verify::{BoundImage, Findings};
 
 /// One question.
@@ -9,9 +9,30 @@ pub struct Case<'a> {
     /// The gate that asks.
     pub gate: Gate,
     /// The layer chain that is asked about; `None` if an image is asked about by its name.
-    pub chain: Option<Digest>,
+    pub chain: Option<AskedChain>,
     /// Every image that is said to contain the chain, or the one that the name led to.
     pub images: Vec<CaseImage<'a>>,
+}
+
+/// A layer chain that is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedChain {
+    /// The chain id.
+    pub id: Digest,
+    /// What is about to be done with it.
+    pub purpose: Purpose,
+}
+
+impl AskedChain {
+    /// Whether the image has this chain where the purpose wants it: among its layers to extract one, and as all of its
+    /// layers to make something of it, since layers in the middle of an image make none.
+    #[must_use]
+    pub fn is_of(&self, image: &BoundImage) -> bool {
+        match self.purpose {
+            Purpose::Extraction => image.contains_chain(&self.id),
+            Purpose::Use => image.chains().last() == Some(&self.id),
+        }
+    }
 }
 
 /// One image of a case.
@@ -41,6 +62,9 @@ pub enum ImageState<'a> {
     },
     /// Its documents are missing or contradict each other, for this reason. No signature can be about it.
     Unbound(Reason),
+    /// Its documents were left out, because there are too many images of these layers. Whoever asks has found that it names
+    /// the same blobs as each other image of the case, for every chain that the two share. No signature is looked at. With the indexes that are said to contain it.
+    Alike(&'a [Digest]),
 }
 
 /// Whether all evidence that exists was collected.

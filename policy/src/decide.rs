@@ -4,7 +4,9 @@
 mod image;
 mod sentences;
 
-use assay_admission::{DenyCode, Digest, Mode, Outcome, Reason, UnixTime};
+use std::collections::BTreeMap;
+
+use assay_admission::{DenyCode, Digest, Mode, Outcome, Purpose, Reason, UnixTime};
 
 use crate::{
     case::Case,
@@ -18,7 +20,7 @@ impl Policy {
     #[must_use]
     pub fn decide(&self, case: &Case<'_>) -> Decision {
         let mut images: Vec<JudgedImage<'_>> =
-            case.images.iter().map(|image| self.judge_image(case.gate, case.chain.as_ref(), image)).collect();
+            case.images.iter().map(|image| self.judge_image(case.gate, case.chain, image)).collect();
         images.sort_by(|a, b| a.order().cmp(&b.order()));
         match (case.chain, images.as_slice()) {
             (None, [image]) => {
@@ -31,10 +33,10 @@ impl Policy {
             }
             // Where nothing of the policy refuses anything, a chain nobody knows is no exception.
             (Some(chain), []) => {
-                let detail = if chain == Digest::sha256(b"") { NO_LAYERS.to_owned() } else { chain.to_string() };
+                let detail = if chain.id == Digest::sha256(b"") { NO_LAYERS.to_owned() } else { chain.id.to_string() };
                 self.without_image(self.strictest, Reason::new(DenyCode::UnknownChain, detail))
             }
-            (Some(_), _) => decide_chain(&images).into_decision(images),
+            (Some(chain), _) => decide_chain(chain.purpose, &images).into_decision(images),
         }
     }
 
@@ -63,29 +65,32 @@ struct Settled {
     deciding: (Digest, Digest),
 }
 
-/// A chain may be unpacked for the sake of one config if every image that names the config is admitted by signatures, and no
-/// refused image could have other layers extracted in its place: containerd does not say whose layers it is about to unpack.
+/// Layers that are there are those of every image that has the chain: one that is admitted by signatures suffices.
+///
+/// To extract one, it takes a config whose images are all admitted by signatures, and no refused image that could have other
+/// blobs extracted in its place: containerd does not say whose layers it is about to unpack.
+///
 /// Admission that asks for less counts only if every image that has this chain is admitted: the layers, once unpacked, serve
 /// them all.
-fn decide_chain(images: &[JudgedImage<'_>]) -> Settled {
-    let configs = || images.chunk_by(|a, b| a.decision.config == b.decision.config);
-    let mut in_the_way: Option<Settled> = None;
-    for group in configs().filter(|group| group.iter().all(|image| image.strength == Strength::Suffices)) {
-        let differs = |image: &&JudgedImage<'_>| {
-            !image.is_admitted() && !group.iter().any(|admitted| admitted.unpacks_like(image))
-        };
-        match images.iter().find(differs) {
-            None => return admit(&group.iter().collect::<Vec<_>>()),
-            Some(image) => in_the_way = in_the_way.or_else(|| Some(refuse_beside(image, group))),
+fn decide_chain(purpose: Purpose, images: &[JudgedImage<'_>]) -> Settled {
+    let mut configs: BTreeMap<Digest, Vec<&JudgedImage<'_>>> = BTreeMap::new();
+    images.iter().for_each(|image| configs.entry(image.decision.config).or_default().push(image));
+    match purpose {
+        Purpose::Use => {
+            if let Some(image) = images.iter().find(|image| image.strength == Strength::Suffices) {
+                return admit(&[image]);
+            }
         }
-    }
-    if let Some(settled) = in_the_way {
-        return settled;
+        Purpose::Extraction => {
+            if let Some(settled) = decide_extraction(&configs, images) {
+                return settled;
+            }
+        }
     }
     let Some(first_refused) = images.iter().find(|image| !image.is_admitted()) else {
         return admit(&images.iter().collect::<Vec<_>>());
     };
-    for group in configs() {
+    for group in configs.values() {
         let admitted = group.iter().find(|image| image.is_admitted());
         let refused = group.iter().find(|image| !image.is_admitted());
         if let (Some(admitted), Some(refused)) = (admitted, refused) {
@@ -104,11 +109,27 @@ fn decide_chain(images: &[JudgedImage<'_>]) -> Settled {
             image.decision.manifest, first_refused.decision.manifest
         ));
     }
+    settled.mention_unexamined(images);
     settled
 }
 
+/// Whether a config suffices for a layer to be extracted; nothing if none does and none would.
+fn decide_extraction(configs: &BTreeMap<Digest, Vec<&JudgedImage<'_>>>, images: &[JudgedImage<'_>]) -> Option<Settled> {
+    let mut in_the_way: Option<Settled> = None;
+    for group in configs.values().filter(|group| group.iter().all(|image| image.strength == Strength::Suffices)) {
+        let differs = |image: &&JudgedImage<'_>| {
+            !image.is_admitted() && !image.is_alike && !group.iter().any(|admitted| admitted.unpacks_like(image))
+        };
+        match images.iter().find(differs) {
+            None => return Some(admit(group)),
+            Some(image) => in_the_way = in_the_way.or_else(|| Some(refuse_beside(image, group))),
+        }
+    }
+    in_the_way
+}
+
 /// Refuses a chain for the sake of an image that is refused and does not have the layers of these, which are admitted.
-fn refuse_beside(image: &JudgedImage<'_>, admitted: &[JudgedImage<'_>]) -> Settled {
+fn refuse_beside(image: &JudgedImage<'_>, admitted: &[&JudgedImage<'_>]) -> Settled {
     let manifest = image.decision.manifest;
     let what = if image.bound.is_some() { "names other layer blobs" } else { "cannot be read" };
     let beside = admitted
@@ -167,6 +188,21 @@ fn refuse(image: &JudgedImage<'_>, before: Vec<Reason>) -> Settled {
 }
 
 impl Settled {
+    /// Says that signatures of some images were not looked at, which a person may take for a refusal of theirs.
+    fn mention_unexamined(&mut self, images: &[JudgedImage<'_>]) {
+        let alike = images.iter().filter(|image| image.is_alike).count();
+        if let (Outcome::Deny { others, .. }, 1..) = (&mut self.outcome, alike) {
+            let detail = format!(
+                "{} images have these layers; the signatures of the {} that were changed last were looked at: if this one was not \
+                 among them, pull it again by its name",
+                images.len(),
+                images.len() - alike
+            );
+            others.truncate(MAX_REASONS - 2);
+            others.push(Reason::new(DenyCode::Limit, detail));
+        }
+    }
+
     fn into_decision(self, images: Vec<JudgedImage<'_>>) -> Decision {
         let (deciding, others): (Vec<&JudgedImage<'_>>, Vec<&JudgedImage<'_>>) =
             images.iter().partition(|image| image.id() == self.deciding);

@@ -77,7 +77,7 @@ impl Decision {
         self.holds_until
     }
 
-    /// Each image of the case, ordered by config and manifest.
+    /// Each image of the case, ordered by config and manifest; those that were not examined last.
     #[must_use]
     pub fn images(&self) -> &[ImageDecision] {
         &self.images

@@ -14,7 +14,7 @@ mod reading;
 mod scope;
 mod succession;
 
-pub use case::{Case, CaseImage, Collection, ImageState};
+pub use case::{AskedChain, Case, CaseImage, Collection, ImageState};
 pub use compile::Material;
 pub use decision::{Decision, ImageDecision};
 pub use document::{PolicyDocument, TokenKey};

@@ -1,8 +1,11 @@
 //! `assay.v1.Gate` messages to admission types and back. What is unspecified, unknown or over a cap is an error, never a default.
 
+use std::time::Duration;
+
 use assay_admission::{
-    AdmissionRequest, CandidateName, DenyCode, Digest, DigestError, Document, Documents, Gate, ImageClaim, MediaType,
-    Mode, NameSource, Outcome, PlatformError, Reason, RecordId, ReferenceError, RequestError, Subject, Verdict,
+    AdmissionRequest, CandidateName, DenyCode, Digest, DigestError, Document, Documents, Gate, GateRefusal, ImageClaim,
+    MediaType, Mode, NameSource, Outcome, PlatformError, Purpose, Reason, RecordId, ReferenceError, RequestError,
+    Subject, Thoroughness, Verdict,
 };
 
 use crate::generated::assay::v1 as wire;
@@ -37,18 +40,24 @@ impl GateAdmit {
     /// # Errors
     /// [`ConversionError`] naming the field.
     pub fn request(message: wire::AdmitRequest) -> Result<AdmissionRequest, ConversionError> {
-        let gate = match message.gate() {
-            wire::GateKind::Pull => Gate::Pull,
-            wire::GateKind::Unpack => Gate::Unpack,
-            wire::GateKind::Run => Gate::Run,
-            wire::GateKind::Ask => Gate::Ask,
-            wire::GateKind::Unspecified => return Err(ConversionError::Field("gate")),
-        };
+        let gate = gate(message.gate())?;
+        let mut thoroughness = Thoroughness::Full;
         let subject = match message.subject.ok_or(ConversionError::Field("subject"))? {
-            wire::admit_request::Subject::Chain(chain) => Subject::Chain {
-                chain: digest("chain", &chain.chain)?,
-                images: chain.images.into_iter().map(claim).collect::<Result<_, _>>()?,
-            },
+            wire::admit_request::Subject::Chain(chain) => {
+                if chain.glance {
+                    thoroughness = Thoroughness::Glance;
+                }
+                Subject::Chain {
+                    chain: digest("chain", &chain.chain)?,
+                    purpose: match chain.purpose() {
+                        wire::ChainPurpose::Extraction => Purpose::Extraction,
+                        wire::ChainPurpose::Use => Purpose::Use,
+                        wire::ChainPurpose::Unspecified => return Err(ConversionError::Field("purpose")),
+                    },
+                    images: chain.images.into_iter().map(claim).collect::<Result<_, _>>()?,
+                    alike: chain.alike.into_iter().map(claim).collect::<Result<_, _>>()?,
+                }
+            }
             wire::admit_request::Subject::Image(image) => Subject::Image {
                 name: name(image.name.ok_or(ConversionError::Field("name"))?)?,
                 top: if image.top.is_empty() { None } else { Some(digest("top", &image.top)?) },
@@ -61,30 +70,37 @@ impl GateAdmit {
             documents.insert(*document.digest(), document);
         }
         let platform = message.platform.parse()?;
-        Ok(AdmissionRequest::new(gate, message.namespace.parse()?, platform, subject, documents)?)
+        let request = AdmissionRequest::new(gate, message.namespace.parse()?, platform, subject, documents)?;
+        Ok(request.with_thoroughness(thoroughness))
     }
 
     /// The wire form of a request.
     #[must_use]
     pub fn request_message(request: &AdmissionRequest) -> wire::AdmitRequest {
-        let gate = match request.gate() {
-            Gate::Pull => wire::GateKind::Pull,
-            Gate::Unpack => wire::GateKind::Unpack,
-            Gate::Run => wire::GateKind::Run,
-            Gate::Ask => wire::GateKind::Ask,
-        };
         let subject = match request.subject() {
-            Subject::Chain { chain, images } => wire::admit_request::Subject::Chain(wire::ChainSubject {
-                chain: chain.to_string(),
-                images: images.iter().map(claim_message).collect(),
-            }),
+            Subject::Chain { chain, purpose, images, alike } => {
+                let purpose = match purpose {
+                    Purpose::Extraction => wire::ChainPurpose::Extraction,
+                    Purpose::Use => wire::ChainPurpose::Use,
+                };
+                wire::admit_request::Subject::Chain(wire::ChainSubject {
+                    chain: chain.to_string(),
+                    images: images.iter().map(claim_message).collect(),
+                    purpose: purpose.into(),
+                    alike: alike.iter().map(claim_message).collect(),
+                    glance: match request.thoroughness() {
+                        Thoroughness::Full => false,
+                        Thoroughness::Glance => true,
+                    },
+                })
+            }
             Subject::Image { name, top } => wire::admit_request::Subject::Image(wire::ImageSubject {
                 name: Some(name_message(name)),
                 top: top.map(|digest| digest.to_string()).unwrap_or_default(),
             }),
         };
         wire::AdmitRequest {
-            gate: gate.into(),
+            gate: gate_message(request.gate()).into(),
             namespace: request.namespace().to_string(),
             platform: request.platform().to_string(),
             subject: Some(subject),
@@ -149,6 +165,60 @@ impl GateAdmit {
             because: verdict.because().to_vec(),
             record: verdict.record().map(RecordId::index),
         }
+    }
+}
+
+/// Marker for the conversions of what a gate refused by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct GateReport;
+
+impl GateReport {
+    /// Parses a refusal from its wire form; texts are cut to what is kept of them.
+    ///
+    /// # Errors
+    /// [`ConversionError`] naming the field.
+    pub fn refusal(message: &wire::ReportRequest) -> Result<GateRefusal, ConversionError> {
+        let gate = gate(message.gate())?;
+        let reason = message.reason.as_ref().ok_or(ConversionError::Field("reason"))?;
+        let code = reason.code.parse::<DenyCode>().map_err(|()| ConversionError::Field("reason.code"))?;
+        let reason = Reason::new(code, reason.detail.clone());
+        let ago = Duration::from_secs(message.seconds_ago.into());
+        Ok(GateRefusal::new(gate, &message.namespace, &message.about, &reason, ago, message.left_out))
+    }
+
+    /// The wire form of a refusal.
+    #[must_use]
+    pub fn message(refusal: &GateRefusal) -> wire::ReportRequest {
+        wire::ReportRequest {
+            gate: gate_message(refusal.gate()).into(),
+            namespace: refusal.namespace().to_owned(),
+            about: refusal.about().to_owned(),
+            reason: Some(wire::Reason {
+                code: refusal.reason().code.to_string(),
+                detail: refusal.reason().detail.clone(),
+            }),
+            seconds_ago: u32::try_from(refusal.ago().as_secs()).unwrap_or(u32::MAX),
+            left_out: refusal.left_out(),
+        }
+    }
+}
+
+fn gate(kind: wire::GateKind) -> Result<Gate, ConversionError> {
+    match kind {
+        wire::GateKind::Pull => Ok(Gate::Pull),
+        wire::GateKind::Unpack => Ok(Gate::Unpack),
+        wire::GateKind::Run => Ok(Gate::Run),
+        wire::GateKind::Ask => Ok(Gate::Ask),
+        wire::GateKind::Unspecified => Err(ConversionError::Field("gate")),
+    }
+}
+
+const fn gate_message(gate: Gate) -> wire::GateKind {
+    match gate {
+        Gate::Pull => wire::GateKind::Pull,
+        Gate::Unpack => wire::GateKind::Unpack,
+        Gate::Run => wire::GateKind::Run,
+        Gate::Ask => wire::GateKind::Ask,
     }
 }
 
@@ -252,14 +322,51 @@ mod tests {
             Gate::Unpack,
             "k8s.io".parse().unwrap(),
             "linux/amd64".parse().unwrap(),
-            Subject::Chain { chain: Digest::sha256(b"x"), images: vec![claim] },
+            Subject::Chain {
+                chain: Digest::sha256(b"x"),
+                purpose: Purpose::Extraction,
+                images: vec![claim.clone()],
+                alike: vec![claim],
+            },
             Documents::from([(*document.digest(), document)]),
         )
         .unwrap();
+        let glance = request.clone().with_thoroughness(Thoroughness::Glance);
+        assert_ne!(glance, request);
+        assert_eq!(GateAdmit::request(GateAdmit::request_message(&glance)).unwrap(), glance);
         let Subject::Chain { images, .. } = request.subject() else { panic!("not a chain") };
         let image = images.first().unwrap();
         assert_eq!((image.names.len(), image.indexes.len()), (1, 1));
         assert_eq!(GateAdmit::request(GateAdmit::request_message(&request)).unwrap(), request);
+    }
+
+    #[test]
+    fn a_chain_without_a_purpose_is_refused() {
+        let chain = |purpose| {
+            let chain = wire::ChainSubject { chain: Digest::sha256(b"x").to_string(), purpose, ..Default::default() };
+            let subject = Some(wire::admit_request::Subject::Chain(chain));
+            let (namespace, platform) = ("default".into(), "linux/amd64".into());
+            GateAdmit::request(wire::AdmitRequest { gate: 2, namespace, platform, subject, ..Default::default() })
+        };
+        assert!(chain(1).is_ok() && chain(2).is_ok());
+        assert_eq!(chain(0).err(), Some(ConversionError::Field("purpose")));
+        assert_eq!(chain(3).err(), Some(ConversionError::Field("purpose")));
+    }
+
+    #[test]
+    fn a_refusal_survives_its_wire_form_and_an_unknown_one_is_an_error() {
+        let reason = Reason::new(DenyCode::Limit, "5000 images");
+        let refusal = GateRefusal::new(Gate::Unpack, "default", "default/1/x", &reason, Duration::from_secs(3), 7);
+        let message = GateReport::message(&refusal);
+        assert_eq!(GateReport::refusal(&message), Ok(refusal));
+        let unknown = Some(wire::Reason { code: "ALLOW".into(), detail: String::new() });
+        for (field, changed) in [
+            ("gate", wire::ReportRequest { gate: 0, ..message.clone() }),
+            ("reason", wire::ReportRequest { reason: None, ..message.clone() }),
+            ("reason.code", wire::ReportRequest { reason: unknown, ..message }),
+        ] {
+            assert_eq!(GateReport::refusal(&changed), Err(ConversionError::Field(field)));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod gate;
 mod remedy;
 mod socket;
 
-pub use gate::{ConversionError, GateAdmit};
+pub use gate::{ConversionError, GateAdmit, GateReport};
 pub use remedy::{remedy_of, status_with_remedy};
 pub use socket::{Accepted, Peer, SocketError, accept, bind, connect, connector_to};
 

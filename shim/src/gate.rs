@@ -3,7 +3,9 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use assay_admission::{AdmissionRequest, DenyCode, Digest, Gate, Outcome, Platform, Reason, Subject, Verdict};
+use assay_admission::{
+    AdmissionRequest, DenyCode, Digest, Gate, Outcome, Platform, Purpose, Reason, Subject, Verdict,
+};
 use assay_proto::{GateAdmit, MAX_MESSAGE_BYTES, assay::gate_client::GateClient};
 use tokio::{
     sync::Semaphore,
@@ -13,7 +15,7 @@ use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
     key::Key,
-    mapping::{Images, MappingError, Purpose},
+    mapping::{Images, MappingError},
     overlay::Admission,
 };
 
@@ -110,7 +112,7 @@ impl UnpackGate {
             return Err(refusal(DenyCode::Malformed, detail));
         }
         // An image that contains a layer at its place contains the layers below it: the parent needs no question of its own.
-        let subject = Subject::Chain { chain, images: mapped.claims };
+        let subject = Subject::Chain { chain, purpose, images: mapped.claims, alike: Vec::new() };
         let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, mapped.documents);
         let request = request.map_err(|error| refusal(DenyCode::Limit, error.to_string()))?;
         self.enforce(&request, deadline).await?;

@@ -12,7 +12,7 @@ use std::{
 
 use assay_admission::{
     CandidateName, Digest, Documents, ImageClaim, ImageRef, MAX_CLAIMS, MAX_DOCUMENT_BYTES, NameSource, Namespace,
-    Repository,
+    Purpose, Repository,
 };
 use assay_proto::containerd::content::Info;
 
@@ -54,15 +54,6 @@ enum Layers {
     Unclear,
     /// It has more than [`MAX_CONFIG_BYTES`].
     TooLarge,
-}
-
-/// What is asked for. Only while layers are extracted does it matter whose they are: what was extracted has its chain's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Layers are about to be extracted for the chain.
-    Extraction,
-    /// Something is made on layers that are there.
-    Use,
 }
 
 /// What containerd knows of a chain.

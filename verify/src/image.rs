@@ -2,7 +2,8 @@
 //! in, a [`BoundImage`] comes out whose parts are proved to belong together. Nothing here knows who signed what.
 
 use assay_admission::{
-    DenyCode, Descriptor, Digest, Document, Documents, ImageClaim, MediaType, Platform, PlatformError,
+    DenyCode, Descriptor, Digest, Document, Documents, ImageClaim, MAX_DOCUMENT_BYTES, MediaType, Platform,
+    PlatformError,
 };
 
 use crate::{
@@ -23,6 +24,7 @@ pub struct BoundImage {
     config: Digest,
     chains: Vec<Digest>,
     layers: Vec<Digest>,
+    layer_types: Vec<MediaType>,
     platform: Platform,
     wanted: Platform,
 }
@@ -120,6 +122,17 @@ pub enum BindError {
         /// The layer.
         layer: Digest,
     },
+    /// The config is larger than is looked at, so that nobody need send it.
+    #[error(
+        "config {config} has {size} bytes, at most {MAX_DOCUMENT_BYTES} are looked at: build the image with a smaller \
+         config, that is with fewer or shorter labels, variables and history entries"
+    )]
+    ConfigSize {
+        /// The config.
+        config: Digest,
+        /// Its size, as the manifest says it.
+        size: u64,
+    },
     /// A cap was reached.
     #[error("document {digest}: {limit}")]
     Limit {
@@ -136,7 +149,7 @@ impl BindError {
     pub const fn code(&self) -> DenyCode {
         match self {
             Self::Missing { .. } => DenyCode::EvidenceUnavailable,
-            Self::Limit { .. } => DenyCode::Limit,
+            Self::ConfigSize { .. } | Self::Limit { .. } => DenyCode::Limit,
             Self::Malformed { .. }
             | Self::Mismatch { .. }
             | Self::NotInIndex { .. }
@@ -176,6 +189,7 @@ pub fn bind(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> R
         config: claim.config,
         chains: chain_ids(&config.diff_ids),
         layers: manifest.layers.iter().map(|layer| layer.descriptor.digest).collect(),
+        layer_types: manifest.layers.iter().map(|layer| layer.descriptor.media_type.clone()).collect(),
         platform: own,
         wanted: platform.clone(),
     })
@@ -215,6 +229,13 @@ impl BoundImage {
     #[must_use]
     pub fn layers(&self) -> &[Digest] {
         &self.layers
+    }
+
+    /// The media type under which the manifest names each layer: as many as [`Self::layers`]. containerd chooses by it how
+    /// it reads the blob.
+    #[must_use]
+    pub fn layer_types(&self) -> &[MediaType] {
+        &self.layer_types
     }
 
     /// Whether `chain` is the chain id of one of the layers.
@@ -266,6 +287,9 @@ fn bind_config(claim: &ImageClaim, manifest: &Manifest, documents: &Documents) -
     }
     if said.digest != claim.config {
         return Err(mismatch("its config", &said.digest, &claim.config));
+    }
+    if usize::try_from(said.size).map_or(true, |size| size > MAX_DOCUMENT_BYTES) {
+        return Err(BindError::ConfigSize { config: claim.config, size: said.size });
     }
     let document = find(documents, &claim.config)?;
     let found = document.descriptor();

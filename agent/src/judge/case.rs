@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use assay_admission::{
     AdmissionRequest, CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageClaim, Outcome, Platform,
-    Reason, Subject, UnixTime,
+    Purpose, Reason, Subject, UnixTime,
 };
-use assay_policy::{Case, CaseImage, Collection, Decision, ImageState};
-use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, bind, claim_of, verify};
+use assay_policy::{AskedChain, Case, CaseImage, Collection, Decision, ImageState};
+use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, bind, claim_of};
 
-use super::Judge;
+use super::{Judge, Stages};
 use crate::{
     active::Loaded,
     collect::{Collected, Wanted},
@@ -18,14 +18,17 @@ use crate::{
 /// Repositories asked for one image's signatures. A name seldom leads to more than two.
 const MAX_REPOSITORIES: usize = 4;
 /// Images of one chain for which the fetcher is asked; further ones are judged by what is kept.
-const MAX_COLLECTED_IMAGES: usize = 16;
+pub(super) const MAX_COLLECTED_IMAGES: usize = 16;
 
 /// A question with everything known about it so far.
 #[derive(Debug)]
 pub(crate) struct OpenCase {
     gate: Gate,
-    chain: Option<Digest>,
+    chain: Option<AskedChain>,
+    /// The likeliest to be the one in question first.
     images: Vec<OpenImage>,
+    /// Images whose documents were left out of the question.
+    alike: Vec<ImageClaim>,
     /// Documents that came from the registry rather than from the gate.
     fetched: Vec<Document>,
 }
@@ -68,13 +71,14 @@ impl Judge {
     /// Binds the documents of every image in question and takes what evidence is kept.
     pub(super) async fn open_case(&self, request: &AdmissionRequest) -> Result<OpenCase, Reason> {
         let mut case = match request.subject() {
-            Subject::Chain { chain, images } => OpenCase {
+            Subject::Chain { chain, purpose, images, alike } => OpenCase {
                 gate: request.gate(),
-                chain: Some(*chain),
+                chain: Some(AskedChain { id: *chain, purpose: *purpose }),
                 images: images
                     .iter()
                     .map(|claim| OpenImage::bind(claim, request.documents(), request.platform()))
                     .collect(),
+                alike: alike.clone(),
                 fetched: Vec::new(),
             },
             Subject::Image { name, top } => {
@@ -143,6 +147,7 @@ impl Judge {
             gate: request.gate(),
             chain: None,
             images: vec![image],
+            alike: Vec::new(),
             fetched: fetched.documents.into_values().collect(),
         })
     }
@@ -171,14 +176,17 @@ impl Judge {
         claim_of(top, documents, platform, vec![name.clone()])
     }
 
-    /// Asks the fetcher for the signatures of every image of the case, within the collection's time.
-    pub(super) async fn collect_for(&self, case: &mut OpenCase, loaded: &Loaded) {
+    /// Asks the fetcher for the signatures of the first `most` images of the case, within the collection's time. Says whether
+    /// there was anything to ask.
+    pub(super) async fn collect_for(&self, case: &mut OpenCase, loaded: &Loaded, most: usize) -> bool {
         let deadline = Instant::now() + self.waits.collection;
-        for image in case.images.iter_mut().take(MAX_COLLECTED_IMAGES) {
+        let mut has_asked = false;
+        for image in case.images.iter_mut().take(most) {
             let subjects = image.subjects();
             if subjects.is_empty() || std::mem::replace(&mut image.was_collected, true) {
                 continue;
             }
+            has_asked = true;
             let repositories: BTreeSet<_> =
                 image.claim.names.iter().flat_map(|name| loaded.policy.repositories_for(name)).collect();
             for repository in repositories.into_iter().take(MAX_REPOSITORIES) {
@@ -195,6 +203,7 @@ impl Judge {
             }
             image.artifacts.extend(image.fresh.iter().cloned());
         }
+        has_asked
     }
 }
 
@@ -221,10 +230,11 @@ impl OpenImage {
 
 impl OpenCase {
     /// Verifies and decides, on a thread of its own: signatures cost up to a millisecond each.
-    pub(super) async fn decide(&self, loaded: &Arc<Loaded>, at: UnixTime) -> Result<Decision, Reason> {
+    pub(super) async fn decide(&self, loaded: &Arc<Loaded>, at: UnixTime, stages: Stages) -> Result<Decision, Reason> {
         let (loaded, gate, chain) = (Arc::clone(loaded), self.gate, self.chain);
-        let images = self.images.clone();
-        let decided = tokio::task::spawn_blocking(move || decide(&loaded, gate, chain, &images, at)).await;
+        let (images, alike) = (self.images.clone(), self.alike.clone());
+        let decide = move || decide(&loaded, gate, chain, &images, &alike, at, stages);
+        let decided = tokio::task::spawn_blocking(decide).await;
         match decided {
             Ok(decision) => Ok(decision),
             Err(failure) if failure.is_panic() => Err(Reason::new(DenyCode::Internal, "verification panicked")),
@@ -232,16 +242,22 @@ impl OpenCase {
         }
     }
 
-    /// The layer chains for which the decision is the same: those that every image contains. If the documents of any are
-    /// not bound to each other, that is the chain that was asked about alone.
+    /// The layer chains for which the decision is the same: to extract one, those that every image contains. If the documents
+    /// of any are not bound to each other or were left out, or nothing is to be extracted, that is the chain that was asked
+    /// about alone.
     pub(super) fn common_chains(&self) -> Vec<Digest> {
+        let asked = self.chain.map(|chain| chain.id).into_iter().collect();
+        match self.chain.map(|chain| chain.purpose) {
+            Some(Purpose::Extraction) if self.alike.is_empty() => {}
+            Some(Purpose::Extraction | Purpose::Use) | None => return asked,
+        }
         let bound: Result<Vec<_>, ()> = self.images.iter().map(|image| image.bound.as_ref().map_err(|_| ())).collect();
         match bound.as_deref() {
             Ok([first, others @ ..]) => {
                 let in_all = |chain: &&Digest| others.iter().all(|other| other.contains_chain(chain));
                 first.chains().iter().filter(in_all).copied().collect()
             }
-            Ok([]) | Err(()) => self.chain.into_iter().collect(),
+            Ok([]) | Err(()) => asked,
         }
     }
 
@@ -251,11 +267,21 @@ impl OpenCase {
     }
 }
 
-fn decide(loaded: &Loaded, gate: Gate, chain: Option<Digest>, images: &[OpenImage], at: UnixTime) -> Decision {
+fn decide(
+    loaded: &Loaded,
+    gate: Gate,
+    chain: Option<AskedChain>,
+    images: &[OpenImage],
+    alike: &[ImageClaim],
+    at: UnixTime,
+    stages: Stages,
+) -> Decision {
     let findings: Vec<Findings> = images
         .iter()
         .map(|image| match (&image.bound, Evidence::new(image.artifacts.clone())) {
-            (Ok(bound), Ok(evidence)) => verify(bound, &evidence, loaded.policy.trust(), at, &mut Budget::default()),
+            (Ok(bound), Ok(evidence)) => {
+                (stages.verify)(bound, &evidence, loaded.policy.trust(), at, &mut Budget::default())
+            }
             (Ok(_), Err(limit)) => Findings { limit: Some(limit), ..Findings::default() },
             (Err(_), _) => Findings::default(),
         })
@@ -267,6 +293,12 @@ fn decide(loaded: &Loaded, gate: Gate, chain: Option<Digest>, images: &[OpenImag
             problems => Collection::Failed(problems.to_vec()),
         })
         .collect();
+    let alike = alike.iter().map(|claim| CaseImage {
+        manifest: claim.manifest,
+        config: claim.config,
+        names: claim.names.clone(),
+        state: ImageState::Alike(&claim.indexes),
+    });
     let images = images
         .iter()
         .zip(&findings)
@@ -277,15 +309,17 @@ fn decide(loaded: &Loaded, gate: Gate, chain: Option<Digest>, images: &[OpenImag
             names: image.claim.names.clone(),
             state: match &image.bound {
                 // A chain that the documents do not contain is a contradiction, whatever the gate claimed.
-                Ok(bound) if chain.is_some_and(|chain| !bound.contains_chain(&chain)) => {
-                    ImageState::Unbound(Reason::new(DenyCode::Malformed, "the config does not contain the layer chain"))
-                }
+                Ok(bound) if chain.is_some_and(|chain| !chain.is_of(bound)) => ImageState::Unbound(Reason::new(
+                    DenyCode::Malformed,
+                    "the config does not have the layer chain where it is wanted",
+                )),
                 Ok(bound) => ImageState::Bound { image: bound, findings, collection },
                 Err(reason) => ImageState::Unbound(reason.clone()),
             },
         })
+        .chain(alike)
         .collect();
-    loaded.policy.decide(&Case { gate, chain, images })
+    (stages.decide)(&loaded.policy, &Case { gate, chain, images })
 }
 
 fn reason_of(error: &BindError) -> Reason {

@@ -10,9 +10,14 @@ use crate::active::Loaded;
 pub(super) fn decided(request: &AdmissionRequest, decision: &Decision, loaded: &Loaded, at: UnixTime) -> Record {
     let (outcome, reasons, would_deny) = outcome_parts(decision.outcome());
     Record::from(DecisionRecord {
+        // Those that nobody examined are in the reasons, by their number.
         images: decision
             .images()
             .iter()
+            .filter(|image| match request.subject() {
+                Subject::Chain { images, .. } => images.iter().any(|claim| claim.manifest == image.manifest),
+                Subject::Image { .. } => true,
+            })
             .map(|image| ImageRecord {
                 manifest: image.manifest,
                 config: image.config,
@@ -104,7 +109,7 @@ pub(super) fn refusal(reason: Reason, recorded: &Recorded) -> Verdict {
 
 fn blank(request: &AdmissionRequest, loaded: Option<&Loaded>, at: UnixTime) -> DecisionRecord {
     let (subject, names) = match request.subject() {
-        Subject::Chain { chain, images } => {
+        Subject::Chain { chain, images, .. } => {
             let mut names: Vec<String> =
                 images.iter().flat_map(|image| &image.names).map(ToString::to_string).collect();
             names.sort_unstable();

@@ -1,6 +1,9 @@
 //! The whole way with real signatures, policy, log and evidence store; only the fetcher is played, because it must fail.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod chains;
+mod panics;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -13,7 +16,7 @@ use std::{
 
 use assay_admission::{
     AdmissionRequest, CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageClaim, MediaType, NameSource,
-    Outcome, Reason, Subject, Verdict,
+    Outcome, Purpose, Reason, Subject, Verdict,
 };
 use assay_audit::{Log, Record, RecordedOutcome};
 use assay_verify::{Artifact, FoundBy, signing};
@@ -23,7 +26,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::{Judge, Waits, now};
+use super::{Judge, Stages, Waits, now};
 use crate::{
     active::ActivePolicy,
     collect::{Collect, Collected, Wanted},
@@ -95,6 +98,13 @@ impl Scene {
         Self::with_log(folder, &log, fetcher).await
     }
 
+    /// With other stages, or other patience.
+    fn judge_with(&self, waits: Waits, stages: Stages) -> Arc<Judge> {
+        let evidence = EvidenceStore::open(&self.folder.path().join("evidence"), 1 << 20).unwrap();
+        let fetcher = Arc::clone(&self.fetcher);
+        Judge::new(Arc::clone(&self.policy), Arc::new(evidence), fetcher, Arc::clone(&self.log), waits, stages)
+    }
+
     async fn with_log(folder: tempfile::TempDir, log: &Path, fetcher: Fetcher) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let fetcher = Arc::new(Played { does: Mutex::new(fetcher), asked: AtomicUsize::new(0) });
@@ -153,7 +163,7 @@ fn judge(folder: &Path, policy: &Arc<ActivePolicy>, fetcher: &Arc<Played>, log: 
     let evidence = EvidenceStore::open(&folder.join("evidence"), 1 << 20).unwrap();
     let fetcher = Arc::clone(fetcher);
     let collector: Arc<dyn Collect> = fetcher;
-    Judge::new(Arc::clone(policy), Arc::new(evidence), collector, Arc::clone(log), WAITS)
+    Judge::new(Arc::clone(policy), Arc::new(evidence), collector, Arc::clone(log), WAITS, Stages::REAL)
 }
 
 struct Image {
@@ -164,9 +174,15 @@ struct Image {
 
 impl Image {
     fn new(name: &str) -> Self {
-        let diff_id = Digest::sha256(name.as_bytes());
-        let config =
-            format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#);
+        Self::on(name, name)
+    }
+
+    /// An image of one layer, which others may have too.
+    fn on(name: &str, layer: &str) -> Self {
+        let diff_id = Digest::sha256(layer.as_bytes());
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","author":"{name}","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#
+        );
         let config = document(MediaType::OCI_CONFIG, config.into_bytes());
         let manifest = format!(
             r#"{{"schemaVersion":2,"mediaType":"{}","config":{{"mediaType":"{}","digest":"{}","size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{diff_id}","size":9}}]}}"#,
@@ -192,7 +208,8 @@ impl Image {
         };
         let documents: Documents =
             [&self.manifest, &self.config].into_iter().map(|document| (*document.digest(), document.clone())).collect();
-        let subject = Subject::Chain { chain: self.chain, images: vec![claim] };
+        let (chain, purpose) = (self.chain, Purpose::Extraction);
+        let subject = Subject::Chain { chain, purpose, images: vec![claim], alike: vec![] };
         AdmissionRequest::new(
             Gate::Unpack,
             "default".parse().unwrap(),
@@ -273,17 +290,6 @@ async fn a_signed_image_is_admitted_and_on_record_and_its_changed_twin_is_not() 
     std::fs::remove_dir_all(scene.folder.path().join("evidence/subjects")).unwrap();
     std::fs::create_dir(scene.folder.path().join("evidence/subjects")).unwrap();
     assert_eq!(code(&judge.admit(image.request(), None).await), Some(DenyCode::NotSatisfied));
-}
-
-#[tokio::test]
-async fn a_panic_while_judging_refuses_that_image_and_the_next_is_judged() {
-    let scene = Scene::new(Fetcher::Panics).await;
-    let image = Image::new("a");
-    assert_eq!(code(&scene.judge.admit(image.request(), None).await), Some(DenyCode::Internal));
-    let Record::Decision(record) = scene.last_record() else { panic!("not a decision") };
-    assert_eq!(record.outcome, RecordedOutcome::Deny);
-    scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
-    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
 }
 
 #[tokio::test]

@@ -49,6 +49,19 @@ fn every_kind_comes_back() {
     let time = UnixTime::from_seconds(1);
     for (record, kind) in [
         (
+            Record::from(RefusalRecord {
+                time,
+                gate: Gate::Unpack,
+                namespace: "default".into(),
+                about: "default/1/x".into(),
+                reason: Reason::new(DenyCode::Limit, "5000 images"),
+                times: 3,
+                since: time,
+                left_out: 1,
+            }),
+            "refusal",
+        ),
+        (
             Record::from(KeyUseRecord {
                 time,
                 key: "pkcs11:token=t;object=o".into(),
@@ -127,6 +140,17 @@ fn the_worst_record_still_fits() {
         ..decision()
     });
     assert!(record.to_entry().unwrap().len() <= MAX_ENTRY_BYTES);
+    let refusal = RefusalRecord {
+        time: UnixTime::from_seconds(0),
+        gate: Gate::Unpack,
+        namespace: "\u{1}".repeat(30_000),
+        about: "\u{1}".repeat(30_000),
+        reason: Reason::new(DenyCode::Malformed, "\u{1}".repeat(30_000)),
+        times: 1,
+        since: UnixTime::from_seconds(0),
+        left_out: 0,
+    };
+    assert!(Record::from(refusal).to_entry().unwrap().len() <= MAX_ENTRY_BYTES);
     let refused = PolicyOutcome::Refused("é".repeat(100_000));
     let policy = PolicyRecord { time: UnixTime::from_seconds(0), version: None, sha256: worst, outcome: refused };
     assert!(Record::from(policy).to_entry().unwrap().len() <= MAX_ENTRY_BYTES);

@@ -102,6 +102,19 @@ pub(super) mod reasons {
     }
 }
 
+pub(super) mod reason {
+    use super::{Deserialize, Deserializer, Reason, Serialize, Serializer, WireReason};
+    use serde::de::Error as _;
+
+    pub(in super::super) fn serialize<S: Serializer>(reason: &Reason, to: S) -> Result<S::Ok, S::Error> {
+        WireReason::from(reason).serialize(to)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Reason, D::Error> {
+        WireReason::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct WireReason {
     code: String,

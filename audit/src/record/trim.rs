@@ -40,6 +40,12 @@ pub(super) fn shorten(record: &Record, encode: Encode, limit: usize) -> Result<V
 fn cut(record: Record, keep: &Keep) -> Record {
     match record {
         Record::Decision(decision) => Record::Decision(Box::new(cut_decision(*decision, keep))),
+        Record::Refusal(mut refusal) => {
+            for text in [&mut refusal.namespace, &mut refusal.about, &mut refusal.reason.detail] {
+                cut_text(text, keep.text);
+            }
+            Record::Refusal(refusal)
+        }
         Record::KeyUse(mut used) => {
             for text in [&mut used.key, &mut used.spki_sha256, &mut used.purpose] {
                 cut_text(text, keep.text);

@@ -3,12 +3,14 @@
 use assay_admission::Reason;
 use assay_audit::{
     DecisionRecord, KeyOperation, KeyUseOutcome, KeyUseRecord, PolicyOutcome, Record, RecordedOutcome, RecordedSubject,
+    RefusalRecord,
 };
 
 /// `    12  2026-11-22T10:00:00Z  deny    unpack  …`
 pub(super) fn of(index: u64, record: &Record) -> String {
     let text = match record {
         Record::Decision(decision) => of_decision(decision),
+        Record::Refusal(refusal) => of_refusal(refusal),
         Record::KeyUse(key_use) => of_key_use(key_use),
         Record::Policy(policy) => {
             let version = policy.version.map_or("a policy".to_owned(), |version| format!("policy version {version}"));
@@ -54,6 +56,22 @@ fn of_decision(decision: &DecisionRecord) -> String {
         text.push_str(&format!("; enforcing would deny: {}", codes(&decision.would_deny)));
     }
     decision.cached_from.iter().for_each(|first| text.push_str(&format!("; as in record {first}")));
+    text
+}
+
+/// What a gate refused by itself.
+fn of_refusal(refusal: &RefusalRecord) -> String {
+    let (gate, about) = (refusal.gate.as_str(), first_line(&refusal.about));
+    let reason = codes(std::slice::from_ref(&refusal.reason));
+    let mut text = format!("refuse  {gate:<6}  {about}; by the gate itself; {reason}");
+    if refusal.times > 1 {
+        text.push_str(&format!("; {} times since {}", refusal.times, refusal.since));
+    } else if refusal.since != refusal.time {
+        text.push_str(&format!("; at {}", refusal.since));
+    }
+    if refusal.left_out > 0 {
+        text.push_str(&format!("; {} more that the gate could not report", refusal.left_out));
+    }
     text
 }
 
@@ -114,6 +132,21 @@ mod tests {
         ));
         assert!(text.starts_with("     7  2026-11-22T10:00:00Z  deny    unpack  r.example/a:1"), "{text}");
         assert!(text.ends_with("(chain sha256:abababababab); rule production, enforce; as in record 5"), "{text}");
+    }
+
+    #[test]
+    fn what_a_gate_refused_by_itself_is_shown_with_its_count() {
+        let text = line(
+            r#"{"v":1,"kind":"refusal","time":1795341660,"gate":"unpack","namespace":"default","about":"default/4/x",
+            "reason":{"code":"LIMIT","detail":"5000 images"},"times":57,"since":1795341600}"#,
+        );
+        assert!(text.starts_with("     7  2026-11-22T10:01:00Z  refuse  unpack  default/4/x; by the gate itself"), "{text}");
+        assert!(text.ends_with("; LIMIT (5000 images); 57 times since 2026-11-22T10:00:00Z"), "{text}");
+        let once = line(
+            r#"{"v":1,"kind":"refusal","time":60,"gate":"unpack","namespace":"","about":"k",
+            "reason":{"code":"INTERNAL"},"times":1,"since":60,"left_out":2}"#,
+        );
+        assert!(once.ends_with("k; by the gate itself; INTERNAL; 2 more that the gate could not report"), "{once}");
     }
 
     #[test]

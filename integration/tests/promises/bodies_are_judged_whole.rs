@@ -87,8 +87,11 @@ fn config_one_byte_over_the_limit_is_refused_though_it_is_signed() -> Result<()>
     let scene = Scene::enforcing(Version::V2)?;
     let containerd = &scene.host.containerd;
     let over = signed_with_config_of(&scene, MAX_DOCUMENT_BYTES + 1, "over")?;
-    // It is not judged in part: the agent has no such document, and without it no signature is about the image.
-    refused_cleanly(&scene.host, containerd.pull(&over.by_tag(), PullBy::Default)?, "EVIDENCE_UNAVAILABLE")?;
+    // It is not judged in part, and the refusal says what is too large, how large it may be and what to do.
+    let limit = format!("has {} bytes, at most {MAX_DOCUMENT_BYTES} are looked at: build", MAX_DOCUMENT_BYTES + 1);
+    for told in ["LIMIT", limit.as_str()] {
+        refused_cleanly(&scene.host, containerd.pull(&over.by_tag(), PullBy::Default)?, told)?;
+    }
     let at = signed_with_config_of(&scene, MAX_DOCUMENT_BYTES, "at")?;
     containerd.pull(&at.by_tag(), PullBy::Default)?.success()?;
     Ok(())

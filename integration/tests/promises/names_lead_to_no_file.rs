@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use assay_proto::assay::gate_client::GateClient;
 use assay_proto::assay::{
-    AdmitRequest, ChainSubject, Decision, GateKind, ImageSubject, Name, NameSource, admit_request,
+    AdmitRequest, ChainPurpose, ChainSubject, Decision, GateKind, ImageSubject, Name, NameSource, admit_request,
 };
 use assay_proto::connect;
 use assay_proto::containerd::snapshots::snapshots_client::SnapshotsClient;
@@ -71,7 +71,10 @@ fn questions_whose_names_are_paths_are_refused() -> Result<()> {
     let digests = ["sha256:../../../escape", "sha256:a\0b", "../escape", "md5:00", "sha256:ABCD", &long];
     let references = ["r.example/../escape:1", "r.example/a\0b:1", "r.example//a", "/escape", &long];
     let namespaces = ["../escape", "a/b", "a\0b", ".", &long];
-    let chain = |chain: &str| admit_request::Subject::Chain(ChainSubject { chain: chain.to_owned(), images: vec![] });
+    let chain = |chain: &str| {
+        let (chain, purpose) = (chain.to_owned(), ChainPurpose::Use.into());
+        admit_request::Subject::Chain(ChainSubject { chain, purpose, ..ChainSubject::default() })
+    };
     let image = |reference: &str| {
         let source = NameSource::Requested.into();
         let name = Some(Name { reference: reference.to_owned(), source });

@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use assay_admission::{CandidateName, DenyCode, Digest, Gate, Mode, Reason, UnixTime};
+use assay_admission::{CandidateName, DenyCode, Digest, Gate, MediaType, Mode, Purpose, Reason, UnixTime};
 use assay_verify::BoundImage;
 
 use super::sentences;
 use crate::{
-    case::{CaseImage, ImageState},
+    case::{AskedChain, CaseImage, ImageState},
     decision::{ImageDecision, MAX_REASONS},
     policy::Policy,
     reading::{Judged, Reading, Worth},
 };
+
+/// Why an image is not admitted whose documents were left out.
+const UNEXAMINED: &str = "too many images have these layers; the signatures of this one were not looked at";
 
 /// An image with its decision.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(super) struct JudgedImage<'a> {
     pub(super) holds_until: Option<UnixTime>,
     /// Its documents, if they are bound to each other and contain the chain.
     pub(super) bound: Option<&'a BoundImage>,
+    /// Whether its blobs are known to be those of the others, and nothing else is known of it.
+    pub(super) is_alike: bool,
     names: Vec<CandidateName>,
     rejections: Vec<String>,
 }
@@ -48,16 +53,14 @@ impl JudgedImage<'_> {
     /// for one of them is remembered for all. One whose layers are not known never does.
     pub(super) fn unpacks_like(&self, other: &Self) -> bool {
         let (Some(own), Some(other)) = (self.bound, other.bound) else { return false };
-        let own: BTreeMap<&Digest, (usize, &Digest)> =
-            own.chains().iter().zip(own.layers().iter().enumerate()).collect();
+        let own: BTreeMap<_, _> = layers(own).collect();
         // Whoever shares a chain at the same place shares those below it, so that each blob is compared.
-        let mut others = other.chains().iter().zip(other.layers().iter().enumerate());
-        others.all(|(chain, place)| own.get(chain).is_none_or(|own| *own == place))
+        layers(other).all(|(chain, layer)| own.get(chain).is_none_or(|own| *own == layer))
     }
 
-    /// What images are ordered by, so that the order of a case changes nothing.
+    /// What images are ordered by, so that the order of a case changes nothing. What was examined comes first.
     pub(super) fn order(&self) -> impl Ord + '_ {
-        (self.decision.config, self.decision.manifest, &self.names)
+        (self.is_alike, self.decision.config, self.decision.manifest, &self.names)
     }
 
     pub(super) const fn id(&self) -> (Digest, Digest) {
@@ -69,17 +72,30 @@ impl JudgedImage<'_> {
     }
 }
 
+/// Each layer's chain, place, blob, and how the blob is read.
+fn layers(image: &BoundImage) -> impl Iterator<Item = (&Digest, (usize, &Digest, &str))> {
+    let types = image.layer_types().iter().map(MediaType::unpacked_as);
+    let blobs = image.layers().iter().zip(types).enumerate().map(|(place, (blob, read_as))| (place, blob, read_as));
+    image.chains().iter().zip(blobs)
+}
+
 impl Policy {
     /// Judges one image of a case.
-    pub(super) fn judge_image<'a>(&self, gate: Gate, chain: Option<&Digest>, image: &CaseImage<'a>) -> JudgedImage<'a> {
-        let bound = match (&image.state, contradiction(chain, image)) {
-            (ImageState::Bound { image: bound, .. }, None) => Some(*bound),
-            (ImageState::Bound { .. }, Some(_)) | (ImageState::Unbound(_), _) => None,
+    pub(super) fn judge_image<'a>(
+        &self,
+        gate: Gate,
+        chain: Option<AskedChain>,
+        image: &CaseImage<'a>,
+    ) -> JudgedImage<'a> {
+        let (bound, is_alike) = match (&image.state, contradiction(chain, image)) {
+            (ImageState::Bound { image: bound, .. }, None) => (Some(*bound), false),
+            (ImageState::Bound { .. }, Some(_)) | (ImageState::Unbound(_), _) => (None, false),
+            (ImageState::Alike(_), _) => (None, true),
         };
-        JudgedImage { bound, ..self.weigh_image(gate, chain, image) }
+        JudgedImage { bound, is_alike, ..self.weigh_image(gate, chain, image) }
     }
 
-    fn weigh_image<'a>(&self, gate: Gate, chain: Option<&Digest>, image: &CaseImage<'a>) -> JudgedImage<'a> {
+    fn weigh_image<'a>(&self, gate: Gate, chain: Option<AskedChain>, image: &CaseImage<'a>) -> JudgedImage<'a> {
         let mut names: Vec<&CandidateName> = image.names.iter().collect();
         names.sort_unstable();
         names.dedup();
@@ -87,9 +103,12 @@ impl Policy {
             return judged_image(image, &names, Strength::Refused, None, Mode::Enforce, vec![reason]);
         }
         match contradiction(chain, image) {
-            Some(reason) => self.judge_unbound(image, &names, &reason),
+            Some(reason) => self.judge_unbound(image, &[], &names, &reason),
             None => match &image.state {
-                ImageState::Unbound(reason) => self.judge_unbound(image, &names, reason),
+                ImageState::Unbound(reason) => self.judge_unbound(image, &[], &names, reason),
+                ImageState::Alike(indexes) => {
+                    self.judge_unbound(image, indexes, &names, &Reason::new(DenyCode::Limit, UNEXAMINED))
+                }
                 ImageState::Bound { image: bound, findings, collection } => {
                     let digests: Vec<Digest> = bound.subjects().map(|subject| subject.digest).collect();
                     let readings = self.readings(&names, &digests);
@@ -102,21 +121,28 @@ impl Policy {
 
     /// Blocked digests deny in every mode and under every name, wherever the image has them.
     fn blocked(&self, image: &CaseImage<'_>, names: &[&CandidateName]) -> Option<Reason> {
-        let indexes = match &image.state {
-            ImageState::Bound { image: bound, .. } => bound.indexes(),
-            ImageState::Unbound(_) => &[],
+        let indexes: Vec<&Digest> = match &image.state {
+            ImageState::Bound { image: bound, .. } => bound.indexes().iter().map(|index| &index.digest).collect(),
+            ImageState::Alike(indexes) => indexes.iter().collect(),
+            ImageState::Unbound(_) => Vec::new(),
         };
         let named = names.iter().filter_map(|name| name.reference.digest());
-        let mut digests =
-            [&image.manifest, &image.config].into_iter().chain(indexes.iter().map(|index| &index.digest)).chain(named);
+        let mut digests = [&image.manifest, &image.config].into_iter().chain(indexes).chain(named);
         let (digest, why) = digests.find_map(|digest| self.blocked.get_key_value(digest))?;
         Some(Reason::new(DenyCode::Blocked, format!("{digest}: {why}")))
     }
 
     /// Nothing is known of such an image but its names, and its digests are claims: it is refused if any rule that it may
     /// fall under enforces, with and without the scopes that have a digest.
-    fn judge_unbound<'a>(&self, image: &CaseImage<'a>, names: &[&CandidateName], reason: &Reason) -> JudgedImage<'a> {
-        let mut readings = self.readings(names, &[image.manifest]);
+    fn judge_unbound<'a>(
+        &self,
+        image: &CaseImage<'a>,
+        indexes: &[Digest],
+        names: &[&CandidateName],
+        reason: &Reason,
+    ) -> JudgedImage<'a> {
+        let digests: Vec<Digest> = std::iter::once(image.manifest).chain(indexes.iter().copied()).collect();
+        let mut readings = self.readings(names, &digests);
         readings.extend(self.readings(names, &[]));
         let judged: Vec<Judged<'_>> =
             readings.into_iter().map(|reading| reading.with(Worth::Unsatisfied(vec![reason.clone()]))).collect();
@@ -125,14 +151,17 @@ impl Policy {
 }
 
 /// What the caller says of an image must be what its documents say.
-fn contradiction(chain: Option<&Digest>, image: &CaseImage<'_>) -> Option<Reason> {
+fn contradiction(chain: Option<AskedChain>, image: &CaseImage<'_>) -> Option<Reason> {
     let ImageState::Bound { image: bound, .. } = &image.state else { return None };
     if bound.manifest().digest != image.manifest || *bound.config() != image.config {
         let detail = format!("image {} was asked about, {} was examined", image.manifest, bound.manifest().digest);
         return Some(Reason::new(DenyCode::Internal, detail));
     }
-    chain.filter(|chain| !bound.contains_chain(chain)).map(|chain| {
-        let detail = format!("image {} has no layer chain {chain}", image.manifest);
+    chain.filter(|chain| !chain.is_of(bound)).map(|chain| {
+        let detail = match chain.purpose {
+            Purpose::Extraction => format!("image {} has no layer chain {}", image.manifest, chain.id),
+            Purpose::Use => format!("image {} as a whole is not layer chain {}", image.manifest, chain.id),
+        };
         Reason::new(DenyCode::UnknownChain, detail)
     })
 }
@@ -219,6 +248,7 @@ fn judged_image<'a>(
         strength,
         holds_until: None,
         bound: None,
+        is_alike: false,
         names: names.iter().map(|name| (*name).clone()).collect(),
         rejections,
     }

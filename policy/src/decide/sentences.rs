@@ -11,7 +11,7 @@ use crate::{
 /// Sentences for an image's facts, and for its rejections, under the reading that decided; each list ordered and bounded.
 pub(super) fn of(state: &ImageState<'_>, reading: Option<&Reading<'_>>) -> (Vec<String>, Vec<String>) {
     match state {
-        ImageState::Unbound(_) => (Vec::new(), Vec::new()),
+        ImageState::Unbound(_) | ImageState::Alike(_) => (Vec::new(), Vec::new()),
         ImageState::Bound { image, findings, .. } => (
             bounded(findings.facts.iter().map(|fact| of_fact(fact, image, reading))),
             bounded(findings.rejections.iter().map(ToString::to_string)),

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use crate::scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, told, unpack};
+use crate::scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, start, told, unpack};
 use assay_admission::{DenyCode, Digest, Gate, Mode, Outcome, Reason, UnixTime};
 use assay_policy::{Case, Collection};
 
@@ -423,6 +423,95 @@ fn foreign_blobs_above_the_chain_refuse_it_if_that_place_is_shared_and_only_then
         "deny AMBIGUOUS_CONFIG NO_SIGNATURE"
     );
     assert_eq!(beside_signed(&prod(), &[&signed, &layers("b", ("other", "evil"))]).0, "allow");
+}
+
+#[test]
+fn foreign_blobs_stop_an_extraction_and_not_what_is_made_of_layers_that_are_there() {
+    let good = Image::new("a", "same");
+    let signed = Given::new(&good, &[requested("r.example/prod/app")], &[Key::named("ci").sign(&good.index, "")]);
+    for evil in [Image::with_foreign_blobs("a", "same", "evil"), Image::with_foreign_blobs("b", "same", "evil")] {
+        let evil = Given::new(&evil, &[requested("r.example/prod/other")], &[]);
+        let both = [signed.clone(), evil.clone()];
+        assert_eq!(told(&unpack(&prod(), &both)), "deny AMBIGUOUS_CONFIG NO_SIGNATURE");
+        assert_eq!(told(&start(&prod(), &both)), "allow");
+        assert_eq!(told(&start(&prod(), &[evil.clone(), signed.clone()])), "allow");
+        // Pulled while a policy observed, and run under one that enforces: nothing signed has these layers.
+        let observing = with("observe", &[rule("production", "\"r.example/prod/**\"", ONE)]);
+        assert_eq!(told(&unpack(&observing, std::slice::from_ref(&evil))), "allow (NO_SIGNATURE)");
+        assert_eq!(told(&start(&prod(), &[evil])), "deny NO_SIGNATURE");
+    }
+    // What is admitted for less than signatures still needs every image of the layers.
+    let lax = rule("lax", "\"r.example/lax\"", &format!("{ONE}\nmode = \"observe\""));
+    let policy = with("enforce", &[rule("production", "\"r.example/prod/**\"", ONE), lax]);
+    let other = Image::new("b", "same");
+    let [lenient, refused] =
+        ["r.example/lax", "r.example/prod/other"].map(|name| Given::new(&other, &[requested(name)], &[]));
+    let unsigned = Given::new(&good, &[requested("r.example/lax")], &[]);
+    assert_eq!(told(&start(&policy, &[unsigned.clone(), lenient])), "allow (NO_SIGNATURE)");
+    assert_eq!(told(&start(&policy, &[unsigned, refused])), "deny NO_SIGNATURE");
+}
+
+#[test]
+fn layers_in_the_middle_of_a_signed_image_make_nothing() {
+    let image = Image::of_layers("a", &[("base", "base"), ("app", "app")]);
+    let below = Image::of_layers("b", &[("base", "base")]);
+    let signed = Given::new(&image, &[requested("r.example/prod/app")], &[Key::named("ci").sign(&image.index, "")]);
+    let unsigned = Given::new(&below, &[requested("r.example/prod/base")], &[]);
+    assert_eq!(told(&start(&prod(), std::slice::from_ref(&signed))), "allow");
+    assert_eq!(told(&start(&prod(), &[unsigned.clone(), signed.clone()])), "deny NO_SIGNATURE");
+    assert_eq!(told(&unpack(&prod(), &[unsigned, signed])), "allow");
+}
+
+#[test]
+fn one_blob_under_two_media_types_is_two_layers_unless_they_are_names_of_one() {
+    let of = |config: &str, layer_type: &str| Image::of_typed_layers(config, &[("same", "same")], layer_type);
+    let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let signed = of("a", gzip);
+    for (other, expected) in [
+        (gzip, "allow"),
+        ("application/vnd.docker.image.rootfs.diff.tar.gzip", "allow"),
+        ("application/vnd.oci.image.layer.v1.tar", "deny AMBIGUOUS_CONFIG NO_SIGNATURE"),
+        ("application/vnd.oci.image.layer.v1.tar+zstd", "deny AMBIGUOUS_CONFIG NO_SIGNATURE"),
+        ("application/vnd.docker.image.rootfs.diff.tar", "deny AMBIGUOUS_CONFIG NO_SIGNATURE"),
+        ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "deny AMBIGUOUS_CONFIG NO_SIGNATURE"),
+    ] {
+        assert_eq!(beside_signed(&prod(), &[&signed, &of("b", other)]).0, expected, "{other}");
+    }
+}
+
+#[test]
+fn images_whose_documents_were_left_out_neither_admit_nor_stand_in_the_way() {
+    let (good, other) = (Image::new("a", "same"), Image::new("b", "same"));
+    let by_ci = |image: &Image| [Key::named("ci").sign(&image.index, "")];
+    let signed = Given::new(&good, &[requested("r.example/prod/app")], &by_ci(&good));
+    let named = |name: &str| Given { is_alike: true, ..Given::new(&other, &[requested(name)], &by_ci(&other)) };
+    let left_out = named("r.example/prod/other");
+    assert_eq!(told(&unpack(&prod(), &[signed.clone(), left_out.clone()])), "allow");
+    assert_eq!(told(&start(&prod(), &[left_out.clone(), signed.clone()])), "allow");
+    // Though it is signed: nobody looked.
+    let unsigned = Given::new(&good, &[requested("r.example/prod/app")], &[]);
+    let decision = unpack(&prod(), &[left_out.clone(), unsigned]);
+    assert_eq!(told(&decision), "deny NO_SIGNATURE LIMIT");
+    assert!(
+        format!("{decision:?}").contains("2 images have these layers; the signatures of the 1 that"),
+        "{decision:?}"
+    );
+    assert_eq!(told(&unpack(&prod(), std::slice::from_ref(&left_out))), "deny LIMIT LIMIT");
+    // One of the same config is in the way as ever.
+    let same_config = Given { is_alike: true, ..Given::new(&good, &[requested("r.example/prod/x")], &[]) };
+    assert_eq!(told(&unpack(&prod(), &[signed, same_config])), "deny AMBIGUOUS_CONFIG LIMIT");
+    // What asks for no signature goes by names alone, and by all of them.
+    let lax = rule("lax", "\"r.example/lax/**\"", &format!("{ONE}\nmode = \"observe\""));
+    let policy = with("enforce", &[rule("production", "\"r.example/prod/**\"", ONE), lax]);
+    let observed = Given::new(&good, &[requested("r.example/lax/app")], &[]);
+    assert_eq!(told(&unpack(&policy, &[observed.clone(), named("r.example/lax/other")])), "allow (NO_SIGNATURE LIMIT)");
+    assert_eq!(told(&unpack(&policy, &[observed.clone(), left_out.clone()])), "deny LIMIT LIMIT");
+    // What is blocked is blocked.
+    for digest in [other.manifest.digest, other.config, other.index.digest] {
+        let blocked = format!("[[blocked]]\ndigest = \"{digest}\"\nreason = \"leaks\"\n");
+        let policy = with("observe", &[rule("production", "\"r.example/prod/**\"", ONE), blocked]);
+        assert_eq!(told(&unpack(&policy, &[observed.clone(), left_out.clone()])), "deny BLOCKED LIMIT");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use crate::scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, unpack};
+use crate::scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, start, unpack};
 use assay_admission::{CandidateName, DenyCode, Digest, Gate, Reason};
 use assay_policy::{Collection, Decision, Policy};
 use assay_verify::Artifact;
@@ -180,6 +180,31 @@ proptest! {
             decision.images().iter().filter(|image| image.admitted).map(|image| blobs(&image.manifest)).collect();
         let mut refused = decision.images().iter().filter(|image| !image.admitted).map(|image| blobs(&image.manifest));
         prop_assert!(!decision.is_allow() || refused.all(|blob| admitted.contains(&blob)), "{decision:?}");
+    }
+
+    #[test]
+    fn what_is_made_of_layers_needs_an_image_that_is_admitted_and_what_is_extracted_no_less(given in several()) {
+        let policy = subject();
+        let whole: Vec<Given> = given.into_iter().filter(|given| given.image.bound().chains().len() == 1).collect();
+        let (extracted, made) = (unpack(&policy, &whole), start(&policy, &whole));
+        prop_assert!(made.is_allow() || !extracted.is_allow(), "{extracted:?}\n{made:?}");
+        prop_assert!(!made.is_allow() || made.images().iter().any(|image| image.admitted), "{made:?}");
+    }
+
+    #[test]
+    fn leaving_documents_out_never_admits(given in several(), left_out in any::<u8>()) {
+        let policy = subject();
+        // Only where all blobs are the same may documents be left out.
+        let same: Vec<Given> = given
+            .into_iter()
+            .filter(|given| given.image.bound().layers().first() == Image::new("a", "same").bound().layers().first())
+            .collect();
+        let mut fewer = same.clone();
+        fewer.iter_mut().enumerate().for_each(|(at, given)| given.is_alike = left_out & (1 << at) != 0);
+        for decide in [unpack, start] {
+            let (before, after) = (decide(&policy, &same), decide(&policy, &fewer));
+            prop_assert!(before.is_allow() || !after.is_allow(), "{before:?}\n{after:?}");
+        }
     }
 
     #[test]

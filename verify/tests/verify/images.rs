@@ -1,6 +1,6 @@
 //! Images whose documents belong together, and images where one thing does not.
 
-use assay_admission::{Digest, Document, Documents, ImageClaim, MediaType, Platform};
+use assay_admission::{Digest, Document, Documents, ImageClaim, MAX_DOCUMENT_BYTES, MediaType, Platform};
 use assay_verify::{BindError, bind, claim_of};
 use serde_json::{Value, json};
 
@@ -40,7 +40,8 @@ impl Recipe {
         let Self { config, mut manifest, mut index, config_type } = self;
         let config = document(config_type, config.to_string().into_bytes());
         manifest["config"]["digest"] = config.digest().to_string().into();
-        if manifest["config"]["size"] != json!(1) {
+        let is_said = |size: &Value| *size == json!(1) || size.as_u64() >= Some(4 << 20);
+        if !is_said(&manifest["config"]["size"]) {
             manifest["config"]["size"] = config.bytes().len().into();
         }
         let manifest = document(MediaType::OCI_MANIFEST, manifest.to_string().into_bytes());
@@ -90,6 +91,14 @@ fn an_image_binds_with_the_chain_of_each_layer() {
     let named = |recipe: &Recipe, at: usize| recipe.manifest["layers"][at]["digest"].as_str().unwrap().to_owned();
     let expected = [named(&Recipe::new(), 0), named(&Recipe::new(), 1)];
     assert_eq!(packed(&image), expected);
+    let typed = |image: &assay_verify::BoundImage| -> Vec<String> {
+        image.layer_types().iter().map(ToString::to_string).collect()
+    };
+    let said = |at: usize| Recipe::new().manifest["layers"][at]["mediaType"].as_str().unwrap().to_owned();
+    assert_eq!(typed(&image), [said(0), said(1)]);
+    let plain = "application/vnd.oci.image.layer.v1.tar";
+    let other = bind_with(|recipe| recipe.manifest["layers"][1]["mediaType"] = plain.into()).unwrap();
+    assert_eq!(typed(&other), [said(0), plain.to_owned()]);
     // The manifest's own digests, in its own order, whatever the config says.
     let foreign = Digest::sha256(b"foreign").to_string();
     let swapped = bind_with(|recipe| recipe.manifest["layers"][1]["digest"] = foreign.clone().into()).unwrap();
@@ -97,6 +106,17 @@ fn an_image_binds_with_the_chain_of_each_layer() {
     assert_eq!(swapped.chains(), image.chains());
     assert_eq!(image.subjects().count(), 2);
     assert!(image.is_for_wanted_platform());
+}
+
+#[test]
+fn a_config_that_its_manifest_calls_too_large_is_a_limit_that_says_what_to_do() {
+    let of = |bytes: usize| bind_with(|recipe| recipe.manifest["config"]["size"] = bytes.into());
+    let size = u64::try_from(MAX_DOCUMENT_BYTES).unwrap() + 1;
+    let Err(error) = of(MAX_DOCUMENT_BYTES + 1) else { panic!("it binds") };
+    assert!(matches!(error, BindError::ConfigSize { size: said, .. } if said == size), "{error}");
+    assert_eq!(error.code(), assay_admission::DenyCode::Limit);
+    assert!(error.to_string().contains("has 4194305 bytes, at most 4194304 are looked at: build"), "{error}");
+    assert!(matches!(of(MAX_DOCUMENT_BYTES), Err(BindError::Mismatch { .. })));
 }
 
 #[test]

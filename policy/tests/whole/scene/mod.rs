@@ -8,10 +8,10 @@ mod signatures;
 use std::collections::BTreeMap;
 
 use assay_admission::{
-    CandidateName, Descriptor, Digest, Document, Documents, Gate, ImageClaim, MediaType, NameSource, Outcome, Reason,
-    UnixTime,
+    CandidateName, Descriptor, Digest, Document, Documents, Gate, ImageClaim, MediaType, NameSource, Outcome, Purpose,
+    Reason, UnixTime,
 };
-use assay_policy::{Case, CaseImage, Collection, Decision, ImageState, Material, Policy, PolicyDocument};
+use assay_policy::{AskedChain, Case, CaseImage, Collection, Decision, ImageState, Material, Policy, PolicyDocument};
 use assay_verify::{Artifact, BoundImage, Budget, Evidence, Findings, bind, verify};
 use serde_json::json;
 
@@ -45,12 +45,17 @@ impl Image {
 
     /// An image of layers, the lowest first, each with the text that its diff id and its blob are made of.
     pub(crate) fn of_layers(config: &str, layers: &[(&str, &str)]) -> Self {
+        Self::of_typed_layers(config, layers, "application/vnd.oci.image.layer.v1.tar+gzip")
+    }
+
+    /// The same under this media type of each layer.
+    pub(crate) fn of_typed_layers(config: &str, layers: &[(&str, &str)], layer_type: &str) -> Self {
         let diff_ids: Vec<String> = layers.iter().map(|(id, _)| Digest::sha256(id.as_bytes()).to_string()).collect();
         let blobs: Vec<serde_json::Value> = layers
             .iter()
             .map(|(_, blob)| {
                 json!({
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                    "mediaType": layer_type,
                     "digest": Digest::sha256(format!("{blob} packed").as_bytes()).to_string(), "size": 100,
                 })
             })
@@ -140,6 +145,8 @@ pub(crate) struct Given {
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) collection: Collection,
     pub(crate) unbound: Option<Reason>,
+    /// Whether its documents are left out of the question.
+    pub(crate) is_alike: bool,
 }
 
 impl Given {
@@ -150,6 +157,7 @@ impl Given {
             artifacts: artifacts.to_vec(),
             collection: Collection::Complete,
             unbound: None,
+            is_alike: false,
         }
     }
 
@@ -161,8 +169,13 @@ impl Given {
     }
 }
 
-/// Verifies and decides.
+/// Verifies and decides; about a chain, to extract a layer for it.
 pub(crate) fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: &[Given]) -> Decision {
+    decide_for(policy, gate, chain.map(|id| AskedChain { id, purpose: Purpose::Extraction }), given)
+}
+
+/// Verifies and decides.
+pub(crate) fn decide_for(policy: &Policy, gate: Gate, chain: Option<AskedChain>, given: &[Given]) -> Decision {
     let prepared: Vec<(BoundImage, Findings)> =
         given.iter().map(|given| (given.image.bound(), given.findings(policy))).collect();
     let images = given
@@ -173,6 +186,7 @@ pub(crate) fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: 
             config: given.image.config,
             names: given.names.clone(),
             state: match &given.unbound {
+                _ if given.is_alike => ImageState::Alike(std::slice::from_ref(&given.image.index.digest)),
                 Some(reason) => ImageState::Unbound(reason.clone()),
                 None => ImageState::Bound { image, findings, collection: &given.collection },
             },
@@ -184,6 +198,12 @@ pub(crate) fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: 
 /// Decides at the unpack gate about the chain of the first image.
 pub(crate) fn unpack(policy: &Policy, given: &[Given]) -> Decision {
     decide(policy, Gate::Unpack, given.first().map(|given| given.image.chain), given)
+}
+
+/// Decides at the unpack gate about making something of all layers of the first image.
+pub(crate) fn start(policy: &Policy, given: &[Given]) -> Decision {
+    let top = given.first().and_then(|given| given.image.bound().chains().last().copied());
+    decide_for(policy, Gate::Unpack, top.map(|id| AskedChain { id, purpose: Purpose::Use }), given)
 }
 
 /// The codes of a denial, or of what would have been one, in order: `deny NO_RULE`, `allow`, `allow (NO_RULE)`.

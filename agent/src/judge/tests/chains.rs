@@ -1,0 +1,103 @@
+//! Chains of many images: what a glance settles, what is left out of a question, and whose signatures are collected first.
+
+use assay_admission::{ImageClaim, Thoroughness};
+
+use super::*;
+
+/// The question about the chain of these images, in this order; of the last `left_out` only digests and names are told.
+fn question(images: &[&Image], left_out: usize) -> AdmissionRequest {
+    let requests: Vec<AdmissionRequest> = images.iter().map(|image| image.request()).collect();
+    let mut claims: Vec<ImageClaim> = requests
+        .iter()
+        .map(|request| match request.subject() {
+            Subject::Chain { images, .. } => images[0].clone(),
+            Subject::Image { .. } => panic!("a chain"),
+        })
+        .collect();
+    let alike = claims.split_off(claims.len() - left_out);
+    let documents = requests[..claims.len()].iter().flat_map(|request| request.documents().clone()).collect();
+    let subject = Subject::Chain { chain: images[0].chain, purpose: Purpose::Extraction, images: claims, alike };
+    let (namespace, platform) = ("default".parse().unwrap(), "linux/amd64".parse().unwrap());
+    AdmissionRequest::new(Gate::Unpack, namespace, platform, subject, documents).unwrap()
+}
+
+#[tokio::test]
+async fn a_glance_admits_by_what_is_kept_asks_nobody_and_records_no_refusal() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let image = Image::new("a");
+    scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
+    let glance = || image.request().with_thoroughness(Thoroughness::Glance);
+    let before = scene.log.head().size;
+    let refused = scene.judge.admit(glance(), None).await;
+    assert_eq!((code(&refused), refused.record()), (Some(DenyCode::NoSignature), None));
+    assert_eq!((scene.asked(), scene.log.head().size), (0, before));
+    assert_eq!(scene.judge.counts().denied.load(Ordering::SeqCst), 0);
+    // In full it is collected for; then a glance admits too, on record.
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
+    let kept = scene.folder.path().join("evidence/subjects").join(format!("{}.json", image.manifest.digest().hex()));
+    while !kept.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let before = scene.log.head().size;
+    let admitted = scene.restarted().admit(glance(), None).await;
+    assert_eq!((code(&admitted), admitted.record().map(|record| record.index())), (None, Some(before)));
+    assert_eq!(scene.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_a_lenient_rule_would_admit_is_asked_about_in_full() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    scene.apply(2, "observe", true).await;
+    let glance = Image::new("a").request().with_thoroughness(Thoroughness::Glance);
+    assert_eq!(code(&scene.judge.admit(glance, None).await), Some(DenyCode::EvidencePending));
+    assert_eq!(code(&scene.judge.admit(Image::new("a").request(), None).await), None);
+}
+
+#[tokio::test]
+async fn images_left_out_of_a_question_are_not_examined_and_not_forgotten() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let (signed, other) = (Image::on("a", "base"), Image::on("b", "base"));
+    scene.plays(Fetcher::Brings(vec![scene.signature(&signed)]));
+    assert_eq!(code(&scene.judge.admit(question(&[&signed, &other], 1), None).await), None);
+    let Record::Decision(record) = scene.last_record() else { panic!("not a decision") };
+    assert_eq!(record.images.len(), 1);
+    // The other way round nobody looks at the signature.
+    let judge = scene.restarted();
+    let verdict = judge.admit(question(&[&other, &signed], 1), None).await;
+    let Outcome::Deny { first, others } = verdict.outcome() else { panic!("{verdict:?}") };
+    assert_eq!((first.code, others.last().map(|reason| reason.code)), (DenyCode::NotSatisfied, Some(DenyCode::Limit)));
+}
+
+#[tokio::test]
+async fn the_likeliest_image_is_collected_for_first_and_alone_if_that_settles_it() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let images: Vec<Image> = (0..40).map(|n| Image::on(&n.to_string(), "base")).collect();
+    let mut likeliest: Vec<&Image> = images.iter().collect();
+    // Whatever its digests are.
+    for _ in 0..3 {
+        likeliest.rotate_left(13);
+        scene.plays(Fetcher::Brings(vec![scene.signature(likeliest[0])]));
+        let before = scene.asked();
+        let judge = scene.restarted();
+        assert_eq!(code(&judge.admit(question(&likeliest, 0), None).await), None);
+        assert!(scene.asked() <= before + 1, "asked {} times", scene.asked() - before);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_an_extraction_is_none_to_a_use_and_the_other_way_round() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let image = Image::new("a");
+    scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
+    for (purpose, from_memory) in [(Purpose::Use, false), (Purpose::Use, true), (Purpose::Extraction, true)] {
+        let Subject::Chain { chain, images, alike, .. } = image.request().subject().clone() else { panic!("a chain") };
+        let subject = Subject::Chain { chain, purpose, images, alike };
+        let (namespace, platform) = ("default".parse().unwrap(), "linux/amd64".parse().unwrap());
+        let documents = image.request().documents().clone();
+        let request = AdmissionRequest::new(Gate::Unpack, namespace, platform, subject, documents).unwrap();
+        let hits = scene.judge.counts().cache_hits.load(Ordering::SeqCst);
+        assert_eq!(code(&scene.judge.admit(request, None).await), None);
+        assert_eq!(scene.judge.counts().cache_hits.load(Ordering::SeqCst) > hits, from_memory, "{purpose:?}");
+    }
+}
