@@ -138,7 +138,11 @@ async fn with_failing(fails: fn(&str) -> bool, has_api: bool) -> (Vec<String>, V
     }
     let own = digest(&index).hex().to_string();
     let registry = Registry::start(move |seen, _| match seen.path().contains(&own) && fails(seen.path()) {
-        true => Answer::status(500),
+        true => {
+            // Late, so that what it might be mistaken for is there already.
+            std::thread::sleep(Duration::from_millis(50));
+            Answer::status(500)
+        }
         false => store.answer(seen),
     });
     let (all, problems) = collect(plain(&[&registry.host]), &image(&format!("{}/app:1", registry.host))).await;
