@@ -10,7 +10,10 @@ use std::{
 
 use assay_proto::{
     MAX_MESSAGE_BYTES, SocketError,
-    assay::{audit_client::AuditClient, gate_client::GateClient, keys_client::KeysClient, node_client::NodeClient},
+    assay::{
+        audit_client::AuditClient, gate_client::GateClient, keys_client::KeysClient, node_client::NodeClient,
+        policy_client::PolicyClient,
+    },
     remedy_of,
 };
 use tonic::{Code, Request, Response, Status, transport::Channel};
@@ -71,6 +74,11 @@ impl Agent {
     /// The agent's own state.
     pub(crate) fn node(&self) -> NodeClient<Channel> {
         NodeClient::new(self.channel.clone())
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> PolicyClient<Channel> {
+        PolicyClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Verdicts.

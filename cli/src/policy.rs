@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use assay_policy::Policy;
+use assay_proto::assay as wire;
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     Context,
+    agent::Agent,
     failure::{Exit, Failure},
     policy_file::PolicyFile,
 };
@@ -35,6 +38,8 @@ async fn check(context: &Context, path: PathBuf) -> Result<Exit, Failure> {
     if file.unread().is_empty() {
         let policy = file.compile()?;
         let (version, mode) = (policy.version(), policy.mode());
+        let in_force = in_force(context).await;
+        let obstacle = in_force.and_then(|in_force| obstacle(&policy, &in_force));
         let json = json!({
             "file": path,
             "valid": true,
@@ -43,8 +48,12 @@ async fn check(context: &Context, path: PathBuf) -> Result<Exit, Failure> {
             "mode": mode.as_str(),
             "sha256": policy.sha256(),
             "unchecked": [],
+            "note": obstacle,
         });
         context.console.print(&format!("{shown} is valid: version {version}, mode {mode}"), &json)?;
+        if let Some(obstacle) = obstacle {
+            context.console.remark(&format!("note: {obstacle}"));
+        }
         return Ok(Exit::Success);
     }
     let missing = file.missing_files();
@@ -67,6 +76,26 @@ async fn check(context: &Context, path: PathBuf) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
+/// What this node's agent has in force, if there is an agent that can be asked.
+async fn in_force(context: &Context) -> Option<wire::ShowPolicyResponse> {
+    let agent = Agent::admin(context).await.ok()?;
+    agent.ask(agent.policy().show(agent.request(wire::ShowPolicyRequest {}))).await.ok()
+}
+
+/// Why this node's agent would not take a policy that is valid. It may be meant for another node, so this is no failure.
+fn obstacle(policy: &Policy, in_force: &wire::ShowPolicyResponse) -> Option<String> {
+    let (version, current) = (policy.version(), in_force.version);
+    if version < current {
+        Some(format!("version {current} is in force on this node, and versions only rise"))
+    } else if version == current && policy.source() != in_force.source {
+        Some(format!(
+            "version {version} is in force on this node with other content: raise the version before you reload"
+        ))
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
@@ -87,6 +116,18 @@ mod tests {
         let json = failure.json();
         let problem = &json["error"]["problems"][0];
         assert!(problem["line"].is_u64() && problem["column"].is_u64() && problem["message"].is_string(), "{json}");
+    }
+
+    #[test]
+    fn a_valid_policy_that_this_node_would_not_take_is_told_so() {
+        let text = "version = 2\nmode = \"observe\"\n";
+        let document = assay_policy::PolicyDocument::parse("policy.toml", text).unwrap();
+        let policy = document.compile(&assay_policy::Material::default()).unwrap();
+        let told =
+            |source: &str, version| obstacle(&policy, &wire::ShowPolicyResponse { source: source.to_owned(), version });
+        assert_eq!((told(text, 2), told("version = 1", 1)), (None, None));
+        assert!(told("version = 2", 2).is_some_and(|note| note.contains("raise the version")));
+        assert!(told(text, 3).is_some_and(|note| note.contains("only rise")));
     }
 
     #[tokio::test(flavor = "current_thread")]
