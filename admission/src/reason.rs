@@ -116,7 +116,7 @@ impl DenyCode {
                 "use the name that it was signed for, or add a rule whose images cover this one, then `assay node reload`"
             }
             Self::Blocked => "use another digest, or remove it from `blocked` in the policy",
-            Self::UnknownChain => "pull an image that has these layers by its name, and start from that",
+            Self::UnknownChain => "pull the image by its name, and make containers and snapshots from that",
             Self::AmbiguousConfig => {
                 "remove the foreign image (`ctr image ls`, `ctr image rm`, `ctr content rm`) and pull again"
             }

@@ -50,8 +50,8 @@ impl Policy {
 }
 
 /// How the chain of no layers is called, which a gate asks about for a snapshot that rests on nothing.
-const NO_LAYERS: &str = "none at all: the image has no layers, or the snapshot was made by hand without a parent; \
-                         only what rests on the layers of an admitted image is made";
+const NO_LAYERS: &str = "none at all: the image has no layers (build it with at least one), or the snapshot was made by \
+                         hand without a parent";
 
 /// What becomes of a case, before its sentences are put together.
 struct Settled {

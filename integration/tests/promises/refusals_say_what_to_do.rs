@@ -48,7 +48,7 @@ fn image_under_a_name_without_a_rule_is_told_to_use_the_one_it_was_signed_for() 
 fn snapshot_on_nothing_is_told_that_it_has_no_layers() -> Result<()> {
     let scene = Scene::enforcing(Version::V2)?;
     let answer = scene.host.containerd.ctr(&["snapshots", "--snapshotter", "assay", "prepare", "KEY"])?;
-    ensure!(answer.said("the image has no layers, or the snapshot was made by hand"), "{answer}");
+    ensure!(answer.said("the image has no layers (build it with at least one), or the snapshot was made by hand"), "{answer}");
     refused(answer, "UNKNOWN_CHAIN")
 }
 

@@ -613,7 +613,11 @@ fn a_snapshot_on_no_layers_is_refused_with_a_reason_of_its_own() {
     let nothing = decide(&prod(), Gate::Unpack, Some(Digest::sha256(b"")), &[]);
     let Outcome::Deny { first, .. } = nothing.outcome() else { panic!("{nothing:?}") };
     assert_eq!(first.code, DenyCode::UnknownChain);
-    assert!(first.detail.contains("the image has no layers, or the snapshot was made by hand"), "{}", first.detail);
+    assert!(
+        first.detail.contains("the image has no layers (build it with at least one), or the snapshot was made by hand"),
+        "{}",
+        first.detail
+    );
     let unknown = decide(&prod(), Gate::Unpack, Some(Digest::sha256(b"x")), &[]);
     let Outcome::Deny { first, .. } = unknown.outcome() else { panic!("{unknown:?}") };
     assert_eq!(first, &Reason::new(DenyCode::UnknownChain, Digest::sha256(b"x").to_string()));
