@@ -57,7 +57,7 @@ pub(super) fn write_missing(layout: &Layout, arguments: &UpArgs, console: Consol
 }
 
 pub(crate) const POLICY: &str = r#"# Assay's policy. In observe mode everything is admitted, and the log says what would have been refused.
-# Check a change with `assay policy check`, then make it count with `assay node reload`.
+# With every change raise the version; check it with `assay policy check`, make it count with `assay node reload`.
 version = 1
 mode = "observe"
 
