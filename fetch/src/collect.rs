@@ -157,6 +157,7 @@ impl Collection<'_> {
             let known = request.image.digest().filter(|digest| !subjects.contains(digest));
             self.image(&request.image, known, platform, &mut search).await?;
         }
+        search.release();
         loop {
             let batch = tokio::select! {
                 () = self.found.closed() => return Err(Stop),
@@ -228,6 +229,7 @@ impl Collection<'_> {
             }
             Err(error) => return self.note(error),
         };
+        search.release();
         match self.remote.blob(&manifest.config, caps::MAX_DOCUMENT_BYTES).await {
             Ok(content) => {
                 let media_type = manifest.config.media_type;

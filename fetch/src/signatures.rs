@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use assay_admission::{Descriptor, Digest, Document};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     caps,
@@ -32,14 +32,22 @@ pub(crate) struct Search {
     batches: InOrder<Batch>,
     /// How many signatures the next subject may read: what those before it left, so that it is the same in every run.
     left: oneshot::Receiver<usize>,
+    /// While it is there, lists are read and nothing that they name.
+    hold: Option<watch::Sender<()>>,
 }
 
 impl Search {
-    /// A search for nothing yet.
+    /// A search for nothing yet. Lists are asked for at once; what they name waits for [`Self::release`], so that others'
+    /// signatures cannot spend what the image's own documents need.
     pub(crate) fn new(remote: Remote) -> Self {
         let (sender, left) = oneshot::channel();
         sender.send(caps::MAX_SIGNATURES).expect("the receiver is still here");
-        Self { remote, subjects: Vec::new(), batches: InOrder::new(), left }
+        Self { remote, subjects: Vec::new(), batches: InOrder::new(), left, hold: Some(watch::Sender::new(())) }
+    }
+
+    /// Everything that is more important is on its way.
+    pub(crate) fn release(&mut self) {
+        self.hold = None;
     }
 
     /// Starts to look for the signatures of `subject`, unless they are looked for already.
@@ -53,7 +61,8 @@ impl Search {
         self.subjects.push(subject);
         let (pass_on, next) = oneshot::channel();
         let left = std::mem::replace(&mut self.left, next);
-        self.batches.add(signatures(self.remote.clone(), subject, left, pass_on));
+        let hold = Hold(self.hold.as_ref().map(watch::Sender::subscribe));
+        self.batches.add(signatures(self.remote.clone(), subject, hold, left, pass_on));
         Ok(())
     }
 
@@ -68,6 +77,18 @@ impl Search {
     /// Waits for everything about the next subject.
     pub(crate) async fn next(&mut self) -> Option<Batch> {
         self.batches.next().await.map(|batch| batch.unwrap_or_else(Batch::from))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Hold(Option<watch::Receiver<()>>);
+
+impl Hold {
+    /// Waits until the search is released: the sender goes, and never sends.
+    async fn end(&mut self) {
+        if let Some(receiver) = &mut self.0 {
+            while receiver.changed().await.is_ok() {}
+        }
     }
 }
 
@@ -93,11 +114,13 @@ impl From<Panicked> for Batch {
 async fn signatures(
     remote: Remote,
     subject: Digest,
+    hold: Hold,
     left: oneshot::Receiver<usize>,
     pass_on: oneshot::Sender<usize>,
 ) -> Batch {
-    let by_lists = by_lists(&remote, subject, left, pass_on);
-    let (mut all, by_tag) = tokio::join!(by_lists, by_cosigns_tag(&remote, &subject));
+    let by_tag = by_cosigns_tag(&remote, &subject, hold.clone());
+    let by_lists = by_lists(&remote, subject, hold, left, pass_on);
+    let (mut all, by_tag) = tokio::join!(by_lists, by_tag);
     all.append(by_tag);
     all
 }
@@ -105,6 +128,7 @@ async fn signatures(
 async fn by_lists(
     remote: &Remote,
     subject: Digest,
+    mut hold: Hold,
     left: oneshot::Receiver<usize>,
     pass_on: oneshot::Sender<usize>,
 ) -> Batch {
@@ -117,6 +141,7 @@ async fn by_lists(
     let read = found.len().min(left);
     // There may be no subject after this one.
     let _ = pass_on.send(left - read);
+    hold.end().await;
     let mut batches = InOrder::new();
     for referrer in found.into_iter().take(read) {
         batches.add(listed(remote.clone(), subject, referrer));
@@ -128,13 +153,16 @@ async fn by_lists(
     all
 }
 
-async fn by_cosigns_tag(remote: &Remote, subject: &Digest) -> Batch {
+async fn by_cosigns_tag(remote: &Remote, subject: &Digest, mut hold: Hold) -> Batch {
     // sha512 digests are longer than a tag may be; cosign writes none for them.
     if subject.algorithm() != "sha256" {
         return Batch::default();
     }
     match remote.tagged(&format!("sha256-{}.sig", subject.hex())).await {
-        Ok(document) => manifest(remote, subject, FoundBy::CosignTag, document).await,
+        Ok(document) => {
+            hold.end().await;
+            manifest(remote, subject, FoundBy::CosignTag, document).await
+        }
         Err(Error::NotFound { .. }) => Batch::default(),
         Err(error) => Batch::problem(error),
     }

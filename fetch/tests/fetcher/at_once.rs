@@ -127,6 +127,36 @@ async fn requests_run_at_once_and_never_more_than_the_cap() {
     assert_eq!((problems, seen_most.load(Ordering::SeqCst)), (vec![], 4));
 }
 
+#[tokio::test]
+async fn what_others_attach_cannot_spend_what_the_images_own_documents_need() {
+    for legacy in [false, true] {
+        let mut store = Store::default();
+        let (index, manifest) = store.image();
+        let large = "x".repeat(1 << 20);
+        let junk = (0..60).map(|number| format!("{number} {large}"));
+        if legacy {
+            let config = store.blob(MediaType::OCI_CONFIG, b"{}");
+            let layers: Vec<Value> = junk.map(|text| store.blob(BUNDLE, text.as_bytes())).collect();
+            let legacy = json!({ "schemaVersion": 2, "config": config, "layers": layers });
+            store.document(MediaType::OCI_MANIFEST, Some(&format!("sha256-{}.sig", digest(&index).hex())), &legacy);
+        } else {
+            let entries: Vec<Value> = junk.map(|text| store.signature(BUNDLE, &text, Some(BUNDLE))).collect();
+            store.list_by_api(&index, &entries);
+        }
+        let slow = digest(&manifest).to_string();
+        let registry = Registry::start(move |seen, _| {
+            if seen.path().ends_with(&slow) {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            store.answer(seen)
+        });
+        let request = image(&format!("{}/app@{}", registry.host, digest(&index)));
+        let (all, problems) = collect(plain(&[&registry.host]), &request).await;
+        let own = all.iter().filter(|collected| collected.found_by == FoundBy::Name).count();
+        assert_eq!((own, kinds(&problems)), (3, vec![ProblemKind::Limit]));
+    }
+}
+
 /// What is collected where `fails` answers with status 500, of an image with a signature in each of the three places.
 async fn with_failing(fails: fn(&str) -> bool, has_api: bool) -> (Vec<String>, Vec<ProblemKind>) {
     let (mut store, index, _) = with_legacy();
