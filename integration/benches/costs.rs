@@ -1,14 +1,14 @@
 //! `make bench`: what Assay costs, beside its peers in the same run. In: the programs built in release. Out: a table in
-//! Markdown, with what the design demands. Fails where something does not work, never because it is slow.
+//! Markdown, with what the design demands; `cargo bench -p assay-integration -- pull` runs one part of it. Fails where something does not work, never because it is slow.
 
+use std::env;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use assay_proto::assay::{
     AdmitRequest, ChainPurpose, ChainSubject, Decision, Document, GateKind, ImageClaim, Name, NameSource,
-    admit_request::Subject,
-    gate_client::GateClient,
+    admit_request::Subject, gate_client::GateClient,
 };
 use assay_testkit::{
     AGENT_UID, CertificateAuthority, Containerd, Cosign, CosignKey, EnvelopeFormat, Host, ImageBuilder, KeyKind,
@@ -23,12 +23,18 @@ const PAIRS: usize = 30;
 const PROCESSES: usize = 20;
 
 fn main() -> Result<()> {
+    // `cargo bench` itself adds options; what is left names the parts that are wanted.
+    let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let bench = Bench::start()?;
     println!("| Work | Must | Measured |\n|---|---|---|");
-    bench.memory()?;
-    bench.admit()?;
-    bench.verify()?;
-    bench.pull()
+    let parts: [(&str, fn(&Bench) -> Result<()>); 4] =
+        [("memory", Bench::memory), ("admit", Bench::admit), ("verify", Bench::verify), ("pull", Bench::pull)];
+    for (name, part) in parts {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            part(&bench)?;
+        }
+    }
+    Ok(())
 }
 
 struct Bench {

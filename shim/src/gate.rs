@@ -4,7 +4,7 @@
 use std::{fmt, path::Path, time::Duration};
 
 use assay_admission::{
-    AdmissionRequest, DenyCode, Digest, Gate, Outcome, Platform, Purpose, Reason, Subject, Verdict,
+    AdmissionRequest, DenyCode, Digest, Gate, Namespace, Outcome, Platform, Purpose, Reason, Subject, Verdict,
 };
 use assay_proto::{GateAdmit, MAX_MESSAGE_BYTES, assay::gate_client::GateClient};
 use tokio::{
@@ -15,7 +15,7 @@ use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
     key::Key,
-    mapping::{Images, MappingError},
+    mapping::{Expected, Images, Mapped, MappingError},
     overlay::Admission,
 };
 
@@ -98,7 +98,30 @@ impl UnpackGate {
         // that refuses it, since under a policy that only observes it has to be admitted and recorded.
         let chain = target.or(parent_chain).unwrap_or_else(|| Digest::sha256(b""));
         let purpose = if target.is_some() { Purpose::Extraction } else { Purpose::Use };
-        let mapped = self.images.of_chain(&namespace, &chain, purpose).await.map_err(|error| unmapped(&error))?;
+        let expected = self.images.expected(&namespace, &chain, purpose);
+        // What was admitted a moment ago for the layer below is probably what is asked for now: containerd and the agent are
+        // asked at once, and the agent's answer counts if it was asked just what containerd says.
+        let (mapped, early) = match &expected {
+            None => (self.map(&namespace, &chain, purpose, None).await?, None),
+            Some(expected) => {
+                let early = self.verdict(&namespace, chain, purpose, expected.mapping(), deadline);
+                let found = self.map(&namespace, &chain, purpose, Some(expected));
+                tokio::pin!(early, found);
+                let mut answer = None;
+                let found = loop {
+                    tokio::select! {
+                        found = &mut found => break found?,
+                        early = &mut early, if answer.is_none() => answer = Some(early),
+                    }
+                };
+                // An answer to another question is not waited for.
+                match (expected.is(&found), answer) {
+                    (true, None) => (found, Some(early.await)),
+                    (true, answer) => (found, answer),
+                    (false, _) => (found, None),
+                }
+            }
+        };
         if let Some(target) = target
             && !mapped.claims.is_empty()
             && (mapped.below != parent_chain || mapped.below.is_some() != parent.is_some())
@@ -112,11 +135,40 @@ impl UnpackGate {
             return Err(refusal(DenyCode::Malformed, detail));
         }
         // An image that contains a layer at its place contains the layers below it: the parent needs no question of its own.
-        let subject = Subject::Chain { chain, purpose, images: mapped.claims, alike: Vec::new() };
-        let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, mapped.documents);
-        let request = request.map_err(|error| refusal(DenyCode::Limit, error.to_string()))?;
-        self.enforce(&request, deadline).await?;
+        match early {
+            Some(verdict) => verdict?,
+            None => {
+                self.verdict(&namespace, chain, purpose, &mapped, deadline).await?;
+                self.images.admitted(&namespace, mapped);
+            }
+        }
         Ok(target.map_or(Admission::Other, Admission::Layer))
+    }
+
+    async fn map(
+        &self,
+        namespace: &Namespace,
+        chain: &Digest,
+        purpose: Purpose,
+        expected: Option<&Expected>,
+    ) -> Result<Mapped, Refusal> {
+        self.images.of_chain(namespace, chain, purpose, expected).await.map_err(|error| unmapped(&error))
+    }
+
+    /// Asks the agent about a chain.
+    async fn verdict(
+        &self,
+        namespace: &Namespace,
+        chain: Digest,
+        purpose: Purpose,
+        mapped: &Mapped,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        let subject = Subject::Chain { chain, purpose, images: mapped.claims.clone(), alike: Vec::new() };
+        let (namespace, documents) = (namespace.clone(), mapped.documents.clone());
+        let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, documents);
+        let request = request.map_err(|error| refusal(DenyCode::Limit, error.to_string()))?;
+        self.enforce(&request, deadline).await
     }
 
     /// The agent's verdict: nothing if it is an allow.

@@ -3,6 +3,7 @@
 
 mod config;
 mod documents;
+mod expected;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,6 +20,8 @@ use assay_proto::containerd::content::Info;
 use crate::containerd::{Containerd, ContainerdError};
 use config::{Reading, chains};
 use documents::collect;
+use expected::Admitted;
+pub(crate) use expected::Expected;
 
 /// Written by containerd when it has parsed a manifest: its config.
 const CONFIG_LABEL: &str = "containerd.io/gc.ref.content.config";
@@ -43,6 +46,7 @@ pub struct Images {
     containerd: Containerd,
     /// Protects what is known of configs already read, by their digests. Held for a look-up, never while waiting.
     known: Arc<Mutex<HashMap<Digest, Layers>>>,
+    admitted: Admitted,
 }
 
 /// What is remembered of a config; for ever, since the digest binds it.
@@ -54,6 +58,15 @@ enum Layers {
     Unclear,
     /// It has more than [`MAX_CONFIG_BYTES`].
     TooLarge,
+}
+
+/// Whether an image with these chains is one that is asked for.
+fn asks_for(purpose: Purpose, chains: &[u64], wanted: u64) -> bool {
+    match purpose {
+        Purpose::Extraction => chains.contains(&wanted),
+        // What a container is made of is a whole image: layers in the middle of one make none.
+        Purpose::Use => chains.last() == Some(&wanted),
+    }
 }
 
 /// What containerd knows of a chain.
@@ -119,6 +132,8 @@ struct Content {
     manifests: Vec<(Digest, Digest)>,
     /// Manifest or index → indexes that name it.
     parents: BTreeMap<Digest, Vec<Digest>>,
+    /// Which of the configs that were looked for are there.
+    configs: BTreeSet<Digest>,
     /// Repositories that were asked for a manifest or index.
     sources: BTreeMap<Digest, Vec<(String, String)>>,
 }
@@ -127,18 +142,39 @@ impl Images {
     /// Images of the containerd that listens at `socket`.
     #[must_use]
     pub fn of(socket: &Path) -> Self {
-        Self { containerd: Containerd::at(socket), known: Arc::default() }
+        Self { containerd: Containerd::at(socket), known: Arc::default(), admitted: Admitted::default() }
+    }
+
+    /// What [`Self::of_chain`] will probably find, from what was admitted last; `None` if nothing speaks for anything.
+    pub(crate) fn expected(&self, namespace: &Namespace, chain: &Digest, purpose: Purpose) -> Option<Expected> {
+        let prefix = prefix(chain);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let contains = |claim: &ImageClaim| matches!(known.get(&claim.config), Some(Layers::Chains(chains)) if asks_for(purpose, chains, prefix));
+        let mut mapped = self.admitted.newest(namespace, contains)?;
+        mapped.below = below(&mapped.claims, &mapped.documents, chain);
+        Some(Expected(mapped))
+    }
+
+    /// Notes that what was found has been admitted, so that it is expected again.
+    pub(crate) fn admitted(&self, namespace: &Namespace, mapped: Mapped) {
+        self.admitted.keep(namespace, mapped);
     }
 
     /// Everything that is said to contain `chain` now and, for an extraction, everything of which that cannot be ruled out.
+    ///
+    /// With something `expected`, what confirms it is asked for at once instead of step by step; the answer is the same.
     pub(crate) async fn of_chain(
         &self,
         namespace: &Namespace,
         chain: &Digest,
         purpose: Purpose,
+        expected: Option<&Expected>,
     ) -> Result<Mapped, MappingError> {
+        let likely = expected.map(|expected| expected.mapping().claims.as_slice()).unwrap_or_default();
         // All of it, each time: a manifest that came since the last look may name a config that is known already.
-        let content = self.content(namespace).await?;
+        let (content, names) = tokio::try_join!(self.content(namespace, likely), async {
+            Ok(self.containerd.names(namespace, &targets(likely)).await?)
+        })?;
         let absent = self.learn(namespace, &content.manifests).await?;
         let mut found = self.claimants(namespace, &content.manifests, &absent, chain, purpose)?;
         found.sort_unstable();
@@ -150,27 +186,45 @@ impl Images {
         for (manifest, config) in found {
             claims.push(ImageClaim { manifest, config, indexes: content.indexes_of(manifest)?, names: Vec::new() });
         }
-        let ((documents, absent), names) = tokio::try_join!(collect(&self.containerd, namespace, &claims), async {
-            Ok(self.containerd.names(namespace, &targets(&claims)).await?)
-        })?;
+        let as_expected = expected.filter(|_| targets(&claims) == targets(likely));
+        let (documents, absent, names) = match as_expected.filter(|expected| expected.has_documents_of(&claims)) {
+            // Manifests and indexes were listed just now.
+            Some(expected) => {
+                let configs = claims.iter().map(|claim| claim.config);
+                let absent = configs.filter(|config| !content.configs.contains(config)).collect();
+                (expected.mapping().documents.clone(), absent, names)
+            }
+            None => {
+                let ((documents, absent), names) =
+                    tokio::try_join!(collect(&self.containerd, namespace, &claims), async {
+                        Ok(self.containerd.names(namespace, &targets(&claims)).await?)
+                    })?;
+                (documents, absent, names)
+            }
+        };
         // Remembered, or collected as garbage since they were listed: nothing is unpacked from what containerd does not have.
         claims.retain(|claim| !absent.contains(&claim.manifest) && !absent.contains(&claim.config));
         for claim in &mut claims {
             claim.indexes.retain(|index| !absent.contains(index));
             claim.names = content.names_of(claim, &names);
         }
-        let below = claims.iter().find_map(|claim| {
-            let Reading::Plain(chains) = chains(documents.get(&claim.config)?.bytes()) else { return None };
-            let at = chains.iter().position(|candidate| candidate == chain)?;
-            chains.get(at.checked_sub(1)?).copied()
-        });
+        let below = below(&claims, &documents, chain);
         Ok(Mapped { claims, documents, below })
     }
 
-    async fn content(&self, namespace: &Namespace) -> Result<Content, MappingError> {
-        let filters = vec![format!("labels.\"{CONFIG_LABEL}\""), format!("labels.\"{MANIFEST_LABEL}0\"")];
+    /// Manifests and indexes by their labels; configs have none and are looked for by the digests that are `likely`.
+    async fn content(&self, namespace: &Namespace, likely: &[ImageClaim]) -> Result<Content, MappingError> {
+        let mut filters = vec![format!("labels.\"{CONFIG_LABEL}\""), format!("labels.\"{MANIFEST_LABEL}0\"")];
+        let configs: BTreeSet<Digest> = likely.iter().map(|claim| claim.config).collect();
+        filters.extend(configs.iter().map(|config| format!("digest=={config}")));
         let mut content = Content::default();
-        self.containerd.list(namespace, filters, |info| content.add(info)).await?;
+        let mut present = BTreeSet::new();
+        let visit = |info: Info| {
+            present.extend(info.digest.parse::<Digest>().ok().filter(|digest| configs.contains(digest)));
+            content.add(info);
+        };
+        self.containerd.list(namespace, filters, visit).await?;
+        content.configs = present;
         Ok(content)
     }
 
@@ -188,9 +242,7 @@ impl Images {
         let mut found = Vec::new();
         for (manifest, config) in manifests.iter().copied() {
             let may_contain = match (known.get(&config), purpose) {
-                (Some(Layers::Chains(chains)), Purpose::Extraction) => chains.contains(&prefix),
-                // What a container is made of is a whole image: layers in the middle of one make none.
-                (Some(Layers::Chains(chains)), Purpose::Use) => chains.last() == Some(&prefix),
+                (Some(Layers::Chains(chains)), purpose) => asks_for(purpose, chains, prefix),
                 (Some(Layers::Unclear), purpose) => purpose == Purpose::Extraction,
                 (Some(Layers::TooLarge), Purpose::Use) => false,
                 (Some(Layers::TooLarge), Purpose::Extraction) => {
@@ -331,6 +383,15 @@ impl Content {
         }
         names.into_iter().collect()
     }
+}
+
+/// The chain below `chain` in the first of these images that contains it.
+fn below(claims: &[ImageClaim], documents: &Documents, chain: &Digest) -> Option<Digest> {
+    claims.iter().find_map(|claim| {
+        let Reading::Plain(chains) = chains(documents.get(&claim.config)?.bytes()) else { return None };
+        let at = chains.iter().position(|candidate| candidate == chain)?;
+        chains.get(at.checked_sub(1)?).copied()
+    })
 }
 
 fn targets(claims: &[ImageClaim]) -> Vec<Digest> {

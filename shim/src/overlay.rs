@@ -4,6 +4,7 @@
 mod ballast;
 mod error;
 mod folders;
+mod later;
 mod metadata;
 mod mount;
 mod record;
@@ -22,7 +23,7 @@ pub use record::{Admission, Info, Kind, NewKind, Usage};
 
 use crate::{filter::Filter, key::Key};
 use folders::Folders;
-use metadata::{Metadata, Tables};
+use metadata::{Metadata, Tables, Writer};
 use mount::MountOptions;
 use record::{Record, Stamp};
 
@@ -69,7 +70,9 @@ impl Overlay {
         check_names(&[key], &labels)?;
         self.metadata.require_space()?;
         let mut made = None;
-        let created = self.metadata.write(|tables| {
+        // A layer under way that a power cut takes is extracted again; what a container stands on must be there afterwards.
+        let soon = matches!(admission, Admission::Layer(_));
+        let create = |tables: &mut Writer<'_>| {
             let parents = match parent {
                 None => Vec::new(),
                 Some(name) => {
@@ -94,6 +97,10 @@ impl Overlay {
             let id = tables.next_id()?;
             made = Some(id);
             self.folders.make(id, kind, parents.first().copied())?;
+            if !soon {
+                // The record is durable at its commit; the folder's name must not come later.
+                self.folders.sync()?;
+            }
             let now = Stamp::now();
             let record = Record {
                 id,
@@ -110,7 +117,9 @@ impl Overlay {
                 tables.link(*parent, id)?;
             }
             Ok((record, parents))
-        });
+        };
+        let created =
+            if soon { self.metadata.write_soon(self.folders.handle(), create) } else { self.metadata.write(create) };
         match created {
             Ok((record, parents)) => Ok(self.options.mounts(&self.folders, &record, &parents)),
             Err(error) => {

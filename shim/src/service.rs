@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status};
 use crate::{
     filter::Filter,
     gate::{Question, UnpackGate},
-    overlay::{Info, Kind, Mount, NewKind, Overlay, OverlayError},
+    key::Key,
+    overlay::{Admission, Info, Kind, Mount, NewKind, Overlay, OverlayError},
 };
 
 /// Snapshots in one message of a list, as containerd's own server has it.
@@ -64,23 +65,34 @@ impl Snapshotter {
     ) -> Result<Vec<types::Mount>, Status> {
         let labels: BTreeMap<String, String> = labels.into_iter().collect();
         let parent = Some(parent).filter(|parent| !parent.is_empty());
-        let parent_chain = match parent.clone() {
-            None => None,
-            Some(parent) => self.on_disk(None, move |overlay| overlay.nearest_chain(&parent)).await?,
-        };
-        let question = Question { key: &key, parent: parent.as_deref(), parent_chain };
-        let admission = match self.gate.admit(question).await {
-            Ok(admission) => admission,
-            Err(refusal) => {
-                tracing::warn!(key, %refusal, "snapshot refused");
-                return Err(Status::permission_denied(refusal.to_string()));
-            }
-        };
+        let admission = self.admit(&key, parent.as_deref()).await?;
         let permit = place(&self.writes).await?;
         let mounts = self
             .on_disk(Some(permit), move |overlay| overlay.create(kind, &key, parent.as_deref(), labels, admission))
             .await?;
         Ok(mounts.into_iter().map(mount_message).collect())
+    }
+
+    async fn admit(&self, key: &str, parent: Option<&str>) -> Result<Admission, Status> {
+        let nearest = async {
+            match parent.map(ToOwned::to_owned) {
+                None => Ok(None),
+                Some(parent) => self.on_disk(None, move |overlay| overlay.nearest_chain(&parent)).await,
+            }
+        };
+        let admission = match parent.and_then(Key::parse).and_then(|parent| parent.chain()) {
+            // The parent's name says its chain; whether it exists is looked up meanwhile.
+            Some(chain) => {
+                let question = Question { key, parent, parent_chain: Some(chain) };
+                let (nearest, admission) = tokio::join!(nearest, self.gate.admit(question));
+                nearest.map(|_| admission)?
+            }
+            None => self.gate.admit(Question { key, parent, parent_chain: nearest.await? }).await,
+        };
+        admission.map_err(|refusal| {
+            tracing::warn!(key, %refusal, "snapshot refused");
+            Status::permission_denied(refusal.to_string())
+        })
     }
 
     /// Runs `work` on a thread that may block. The permit is kept until it is done, even if the caller has gone away.

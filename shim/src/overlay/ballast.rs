@@ -6,14 +6,14 @@ use std::{
     io::{self, Write},
     ops::Bound,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use redb::{BackendError, DatabaseError, StorageBackend, backends::FileBackend};
 
 use rustix::{fs::FallocateFlags, io::Errno};
 
-use super::error::is_full;
+use super::{error::is_full, later::Later};
 
 /// Enough for the pages of several removals; what a removal frees serves the next one.
 const BALLAST_BYTES: usize = 2 << 20;
@@ -42,6 +42,14 @@ impl Ballast {
         made
     }
 
+    /// Does `work`, and again with the ballast's space if there was none.
+    fn under(&self, mut work: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        match work() {
+            Err(error) if is_full(&error) && self.release() => work(),
+            other => other,
+        }
+    }
+
     /// Gives the space free; false if it was gone already.
     fn release(&self) -> bool {
         let released = fs::remove_file(&self.path).is_ok();
@@ -67,21 +75,47 @@ fn fill(path: &Path) -> io::Result<()> {
 pub(super) struct Cushioned {
     file: FileBackend,
     /// The same file, for what redb's own backend cannot do.
-    raw: File,
+    raw: Arc<File>,
     ballast: Arc<Ballast>,
+    syncs: Arc<Syncs>,
+}
+
+/// How the next sync is done, told from outside, since redb asks for it in the middle of a commit.
+#[derive(Debug, Default)]
+pub(super) struct Syncs {
+    later: Later,
+    /// The folder that is synced before the file, if the next sync is to go on behind the commit.
+    defer: Mutex<Option<Arc<File>>>,
+}
+
+impl Syncs {
+    /// Lets the next sync go on behind the commit, that of `folder` before it, until [`Self::at_once`].
+    pub(super) fn behind(&self, folder: Arc<File>) {
+        *self.defer.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder);
+    }
+
+    /// Pretends that a sync behind an answer failed.
+    #[cfg(test)]
+    pub(super) fn fail_behind(&self) {
+        self.later.begin(|| Err(io::Error::other("the disk is gone"))).expect("no sync is under way");
+    }
+
+    /// Every commit waits for its sync again.
+    pub(super) fn at_once(&self) {
+        self.defer.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 impl Cushioned {
-    pub(super) fn new(file: File, ballast: Arc<Ballast>) -> Result<Self, DatabaseError> {
-        let raw = file.try_clone().map_err(redb::StorageError::Io)?;
-        Ok(Self { file: FileBackend::new(file)?, raw, ballast })
+    pub(super) fn new(file: File, ballast: Arc<Ballast>, syncs: Arc<Syncs>) -> Result<Self, DatabaseError> {
+        let raw = Arc::new(file.try_clone().map_err(redb::StorageError::Io)?);
+        Ok(Self { file: FileBackend::new(file)?, raw, ballast, syncs })
     }
 
-    fn with_ballast(&self, mut work: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        match work() {
-            Err(error) if is_full(&error) && self.ballast.release() => work(),
-            other => other,
-        }
+    /// Does `work` once no sync is under way.
+    fn with_ballast(&self, work: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.syncs.later.end()?;
+        self.ballast.under(work)
     }
 }
 
@@ -98,7 +132,7 @@ impl StorageBackend for Cushioned {
         self.with_ballast(|| {
             self.file.set_len(len)?;
             // With its blocks taken when the file grows, what comes later writes in place and needs no space.
-            match rustix::fs::fallocate(&self.raw, FallocateFlags::empty(), 0, len) {
+            match rustix::fs::fallocate(&*self.raw, FallocateFlags::empty(), 0, len) {
                 Err(Errno::NOTSUP | Errno::INVAL | Errno::NOSYS) => Ok(()),
                 Err(error) => Err(error.into()),
                 Ok(()) => Ok(()),
@@ -109,7 +143,13 @@ impl StorageBackend for Cushioned {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.with_ballast(|| self.file.sync_data())
+        let folder = self.syncs.defer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(folder) = folder else { return self.with_ballast(|| self.file.sync_data()) };
+        let (file, ballast) = (Arc::clone(&self.raw), Arc::clone(&self.ballast));
+        self.syncs.later.begin(move || {
+            folder.sync_all()?;
+            ballast.under(|| file.sync_data())
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -117,7 +157,9 @@ impl StorageBackend for Cushioned {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.file.close()
+        // redb has nothing to say of a failure any more; its next opening checks the file.
+        let synced = self.syncs.later.end();
+        self.file.close().and(synced)
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {

@@ -12,7 +12,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -31,6 +31,7 @@ const DEAD: &str = "rm-";
 #[derive(Debug)]
 pub(super) struct Folders {
     snapshots: PathBuf,
+    handle: Arc<File>,
     /// Held by the one thread that deletes.
     reaping: Mutex<()>,
     /// Names the parts of trees that are taken apart.
@@ -45,7 +46,8 @@ impl Folders {
             .mode(0o700)
             .create(&snapshots)
             .map_err(|error| OverlayError::io(&snapshots, error))?;
-        Ok(Self { snapshots, reaping: Mutex::new(()), parts: AtomicU64::new(0) })
+        let handle = File::open(&snapshots).map_err(|error| OverlayError::io(&snapshots, error))?;
+        Ok(Self { snapshots, handle: Arc::new(handle), reaping: Mutex::new(()), parts: AtomicU64::new(0) })
     }
 
     /// What is written to the snapshot.
@@ -76,12 +78,19 @@ impl Folders {
             }
         }
         match kind {
-            NewKind::Active => make_folder(&self.work(id), 0o711)?,
-            NewKind::View => {}
+            NewKind::Active => make_folder(&self.work(id), 0o711),
+            NewKind::View => Ok(()),
         }
-        // The record is durable at its commit; the folder's name must not come later.
-        let synced = File::open(&self.snapshots).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| OverlayError::io(&self.snapshots, error))
+    }
+
+    /// The folder of all snapshots' folders, whose sync makes their names durable.
+    pub(super) const fn handle(&self) -> &Arc<File> {
+        &self.handle
+    }
+
+    /// Makes the names of all folders durable.
+    pub(super) fn sync(&self) -> Result<(), OverlayError> {
+        self.handle.sync_all().map_err(|error| OverlayError::io(&self.snapshots, error))
     }
 
     /// Moves the folder out of the way. Should that fail, the folder has no record, and cleaning up will find it.

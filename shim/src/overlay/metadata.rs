@@ -2,7 +2,7 @@
 //! A full disk still lets records be removed (`ballast`). Knows names, ids and links; nothing of folders.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -11,7 +11,7 @@ use redb::{Database, ReadableTable, Table, TableDefinition};
 
 use super::{
     OverlayError,
-    ballast::{Ballast, Cushioned},
+    ballast::{Ballast, Cushioned, Syncs},
     record::Record,
 };
 
@@ -30,6 +30,7 @@ const CACHE_BYTES: usize = 2 << 20;
 pub(super) struct Metadata {
     path: PathBuf,
     ballast: Arc<Ballast>,
+    syncs: Arc<Syncs>,
     /// Protects the database's place: exclusive only while it is opened anew after a failed write. `None` if that failed.
     database: RwLock<Option<Database>>,
 }
@@ -51,8 +52,9 @@ impl Metadata {
     pub(super) fn open(root: &Path) -> Result<Self, OverlayError> {
         let path = root.join("metadata.redb");
         let ballast = Arc::new(Ballast::new(root));
-        let database = open(&path, &ballast)?;
-        let metadata = Self { path, ballast, database: RwLock::new(Some(database)) };
+        let syncs = Arc::new(Syncs::default());
+        let database = open(&path, &ballast, &syncs)?;
+        let metadata = Self { path, ballast, syncs, database: RwLock::new(Some(database)) };
         metadata.write(|tables| {
             match tables.counter(VERSION)? {
                 None => tables.set_counter(VERSION, KNOWN_VERSION)?,
@@ -84,16 +86,40 @@ impl Metadata {
     /// Runs `write` in a transaction that is durable when this returns, or has not happened. Writers follow each other.
     pub(super) fn write<T>(
         &self,
-        mut write: impl FnMut(&mut Writer<'_>) -> Result<T, OverlayError>,
+        write: impl FnMut(&mut Writer<'_>) -> Result<T, OverlayError>,
     ) -> Result<T, OverlayError> {
-        match self.try_write(&mut write, End::Commit) {
+        self.write_until(write, &End::Commit)
+    }
+
+    /// The same, but after a power cut it may be that it has not happened: it survives the end of this process at once, and
+    /// is durable before the next transaction begins to write. `folder` is synced before the record that speaks of it.
+    pub(super) fn write_soon<T>(
+        &self,
+        folder: &Arc<File>,
+        write: impl FnMut(&mut Writer<'_>) -> Result<T, OverlayError>,
+    ) -> Result<T, OverlayError> {
+        self.write_until(write, &End::CommitSoon(Arc::clone(folder)))
+    }
+
+    fn write_until<T>(
+        &self,
+        mut write: impl FnMut(&mut Writer<'_>) -> Result<T, OverlayError>,
+        end: &End,
+    ) -> Result<T, OverlayError> {
+        match self.try_write(&mut write, end) {
             Err(OverlayError::NoSpace(_) | OverlayError::Database(_)) => {
                 // After a failed write the database takes nothing more until it is opened anew.
                 self.reopen()?;
-                self.try_write(&mut write, End::Commit)
+                self.try_write(&mut write, end)
             }
             other => other,
         }
+    }
+
+    /// How the next sync is done.
+    #[cfg(test)]
+    pub(super) fn syncs(&self) -> &Syncs {
+        &self.syncs
     }
 
     /// Runs `work` while no writer is active, and writes nothing.
@@ -101,13 +127,13 @@ impl Metadata {
         &self,
         mut work: impl FnMut(&mut Writer<'_>) -> Result<T, OverlayError>,
     ) -> Result<T, OverlayError> {
-        self.try_write(&mut work, End::Abort)
+        self.try_write(&mut work, &End::Abort)
     }
 
     fn try_write<T>(
         &self,
         write: &mut impl FnMut(&mut Writer<'_>) -> Result<T, OverlayError>,
-        end: End,
+        end: &End,
     ) -> Result<T, OverlayError> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or_else(|| self.failed(redb::Error::DatabaseClosed))?;
@@ -124,6 +150,12 @@ impl Metadata {
         };
         match end {
             End::Commit => transaction.commit().map_err(|error| self.failed(error))?,
+            End::CommitSoon(folder) => {
+                self.syncs.behind(Arc::clone(folder));
+                let committed = transaction.commit();
+                self.syncs.at_once();
+                committed.map_err(|error| self.failed(error))?;
+            }
             End::Abort => transaction.abort().map_err(|error| self.failed(error))?,
         }
         Ok(value)
@@ -132,7 +164,7 @@ impl Metadata {
     fn reopen(&self) -> Result<(), OverlayError> {
         let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
         drop(guard.take());
-        *guard = Some(open(&self.path, &self.ballast)?);
+        *guard = Some(open(&self.path, &self.ballast, &self.syncs)?);
         Ok(())
     }
 
@@ -141,13 +173,14 @@ impl Metadata {
     }
 }
 
-#[derive(Clone, Copy)]
 enum End {
     Commit,
+    /// Answered before it is durable; the folder is synced before the record.
+    CommitSoon(Arc<File>),
     Abort,
 }
 
-fn open(path: &Path, ballast: &Arc<Ballast>) -> Result<Database, OverlayError> {
+fn open(path: &Path, ballast: &Arc<Ballast>, syncs: &Arc<Syncs>) -> Result<Database, OverlayError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -155,7 +188,8 @@ fn open(path: &Path, ballast: &Arc<Ballast>) -> Result<Database, OverlayError> {
         .truncate(false)
         .open(path)
         .map_err(|error| OverlayError::io(path, error))?;
-    let backend = Cushioned::new(file, Arc::clone(ballast)).map_err(|error| OverlayError::database(path, error))?;
+    let backend = Cushioned::new(file, Arc::clone(ballast), Arc::clone(syncs))
+        .map_err(|error| OverlayError::database(path, error))?;
     redb::Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_with_backend(backend)

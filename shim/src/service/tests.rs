@@ -79,6 +79,78 @@ async fn an_admitted_image_is_unpacked_layer_by_layer() {
     assert_eq!(names, ["r.example/app", "r.example/team/app:1"]);
 }
 
+/// Unpacks the first of two layers; gives the call that asks for the second.
+async fn half_unpacked(node: &Node, image: &Image) -> (String, String) {
+    let (first, second) = (image.chain(0), image.chain(1));
+    prepare(node, &format!("default/1/extract-1 {first}"), "").await.unwrap();
+    commit(node, &format!("default/2/{first}"), &format!("default/1/extract-1 {first}")).await.unwrap();
+    (format!("default/3/extract-2 {second}"), format!("default/2/{first}"))
+}
+
+#[tokio::test]
+async fn the_next_layer_of_an_admitted_image_is_asked_about_without_reading_its_documents_again() {
+    let image = Image::new(&["a", "b"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let (key, parent) = half_unpacked(&node, &image).await;
+    let reads = node.reads();
+    prepare(&node, &key, &parent).await.unwrap();
+    assert_eq!(node.reads(), reads);
+    assert_eq!(node.asked(), [image.chain(0), image.chain(1)]);
+    assert_eq!(node.last_claims(), [(image.manifest().to_string(), true)]);
+    assert_eq!(node.last_question().unwrap().documents.len(), 3);
+}
+
+#[tokio::test]
+async fn an_image_that_came_between_two_layers_is_asked_about_too() {
+    let image = Image::new(&["a", "b"]);
+    let mut foreign = image.clone();
+    foreign.use_foreign_layers();
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let (key, parent) = half_unpacked(&node, &image).await;
+    node.add(&foreign);
+    node.behave(Behaviour::Judge(|claims| if claims == 1 { allow() } else { deny() }));
+    refused(prepare(&node, &key, &parent).await, "NO_SIGNATURE");
+    assert_eq!(node.last_claims().len(), 2);
+}
+
+#[tokio::test]
+async fn a_name_that_came_between_two_layers_is_asked_about() {
+    let image = Image::new(&["a", "b"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let (key, parent) = half_unpacked(&node, &image).await;
+    node.name("r.example/other:2", &image);
+    prepare(&node, &key, &parent).await.unwrap();
+    let Some(assay_proto::assay::admit_request::Subject::Chain(chain)) = node.last_question().unwrap().subject else {
+        panic!("no chain")
+    };
+    let names: Vec<String> =
+        chain.images.into_iter().flat_map(|claim| claim.names).map(|name| name.reference).collect();
+    assert!(names.contains(&"r.example/other:2".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn an_image_whose_config_went_between_two_layers_is_not_unpacked() {
+    let image = Image::new(&["a", "b"]);
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let (key, parent) = half_unpacked(&node, &image).await;
+    node.remove_config(&image);
+    node.behave(Behaviour::Judge(|claims| if claims == 1 { allow() } else { deny() }));
+    refused(prepare(&node, &key, &parent).await, "NO_SIGNATURE");
+    assert_eq!(node.last_claims(), []);
+}
+
+#[tokio::test]
+async fn an_answer_about_what_was_expected_is_not_waited_for_when_containerd_says_otherwise() {
+    let image = Image::new(&["a", "b"]);
+    let mut foreign = image.clone();
+    foreign.use_foreign_layers();
+    let node = Node::new(&[&image], Behaviour::Answer(allow())).await;
+    let (key, parent) = half_unpacked(&node, &image).await;
+    node.add(&foreign);
+    node.behave(Behaviour::HangOn(1, allow()));
+    prepare(&node, &key, &parent).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_denial_is_shown_with_reason_record_and_signatures_and_leaves_nothing() {
     let image = Image::new(&["a"]);

@@ -66,3 +66,18 @@ fn churn(root: &Path) {
         overlay.reap();
     }
 }
+
+#[test]
+fn a_layer_under_way_is_there_after_the_program_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, key) = (folder.path().join("s"), "default/1/extract-1 x");
+    let overlay = Overlay::open(&root).unwrap();
+    let admission = Admission::Layer(Digest::sha256(b"x"));
+    overlay.create(NewKind::Active, key, None, BTreeMap::new(), admission).unwrap();
+    // What a killed program leaves: the files as they are, without any closing.
+    let copy = folder.path().join("copy");
+    let copied = Command::new("cp").arg("-a").args([&root, &copy]).status();
+    assert!(copied.unwrap().success());
+    Overlay::open(&copy).unwrap().stat(key).unwrap();
+    overlay.stat(key).unwrap();
+}

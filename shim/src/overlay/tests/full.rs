@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redb::StorageBackend;
 
 use super::*;
-use crate::overlay::ballast::{Ballast, Cushioned};
+use crate::overlay::ballast::{Ballast, Cushioned, Syncs};
 
 struct Small(TempDir);
 
@@ -86,7 +86,7 @@ fn a_write_that_finds_no_space_gets_that_of_the_ballast_once() {
     let ballast = Arc::new(Ballast::new(disk.0.path()));
     ballast.make().unwrap();
     let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(disk.0.path().join("f")).unwrap();
-    let file = Cushioned::new(file, ballast).unwrap();
+    let file = Cushioned::new(file, ballast, Arc::default()).unwrap();
     disk.fill("filler");
     file.set_len(1 << 20).unwrap();
     assert!(!disk.0.path().join("ballast").exists());
@@ -95,4 +95,21 @@ fn a_write_that_finds_no_space_gets_that_of_the_ballast_once() {
     file.set_len(8 << 20).unwrap();
     let refused = file.write(7 << 20, &[7; 4096]).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn a_sync_that_fails_behind_an_answer_stops_the_next_write_and_the_store_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(folder.path().join("f")).unwrap();
+    let syncs = Arc::new(Syncs::default());
+    let file = Cushioned::new(file, Arc::new(Ballast::new(folder.path())), Arc::clone(&syncs)).unwrap();
+    file.set_len(8192).unwrap();
+    syncs.fail_behind();
+    assert_eq!(file.write(0, &[7; 4096]).unwrap_err().to_string(), "the disk is gone");
+    file.write(0, &[7; 4096]).unwrap();
+
+    let overlay = Overlay::open(&folder.path().join("s")).unwrap();
+    overlay.metadata.syncs().fail_behind();
+    active(&overlay, "default/1/c", None).unwrap();
+    overlay.stat("default/1/c").unwrap();
 }
