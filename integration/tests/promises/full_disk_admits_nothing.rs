@@ -103,7 +103,7 @@ fn full_log_admits_nothing_until_there_is_room() -> Result<()> {
 }
 
 /// A file system of its own of that size at `folder`, the property of `uid`. Who owns the node takes it away.
-fn small_disk(folder: &Path, size: &str, uid: u32) -> Result<()> {
+pub(crate) fn small_disk(folder: &Path, size: &str, uid: u32) -> Result<()> {
     let missing: Vec<PathBuf> = folder.ancestors().take_while(|part| !part.exists()).map(Path::to_owned).collect();
     for part in missing.iter().rev() {
         fs::create_dir(part)?;
@@ -117,7 +117,7 @@ fn small_disk(folder: &Path, size: &str, uid: u32) -> Result<()> {
 }
 
 /// Writes until not one more byte fits.
-fn fill(path: &Path) -> Result<()> {
+pub(crate) fn fill(path: &Path) -> Result<()> {
     let mut file: File = OpenOptions::new().create(true).append(true).open(path)?;
     for size in [1 << 16, 4096, 1] {
         while file.write_all(&vec![7; size]).is_ok() {}

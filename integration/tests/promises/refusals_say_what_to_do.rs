@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use assay_testkit::{
-    Host, ImageBuilder, KeyUse, PolicyText, Program, PullBy, Registry, Token, TokenKey, Version, eventually,
+    AGENT_UID, Host, ImageBuilder, KeyUse, PolicyText, Program, PullBy, Registry, Token, TokenKey, Version, eventually,
 };
 use nix::sys::signal::Signal;
 
+use crate::full_disk_admits_nothing::{fill, small_disk};
 use crate::scene::{Scene, refused};
 
 #[test]
@@ -48,7 +49,10 @@ fn image_under_a_name_without_a_rule_is_told_to_use_the_one_it_was_signed_for() 
 fn snapshot_on_nothing_is_told_that_it_has_no_layers() -> Result<()> {
     let scene = Scene::enforcing(Version::V2)?;
     let answer = scene.host.containerd.ctr(&["snapshots", "--snapshotter", "assay", "prepare", "KEY"])?;
-    ensure!(answer.said("the image has no layers (build it with at least one), or the snapshot was made by hand"), "{answer}");
+    ensure!(
+        answer.said("the image has no layers (build it with at least one), or the snapshot was made by hand"),
+        "{answer}"
+    );
     refused(answer, "UNKNOWN_CHAIN")
 }
 
@@ -80,6 +84,40 @@ fn key_that_does_not_sign_is_refused_with_the_key_that_does() -> Result<()> {
     let elsewhere = host.node.assay(&["keys", "public", "pkcs11:token=other;object=ci"])?.failure()?;
     ensure!(elsewhere.said("assay keys list"), "{elsewhere}");
     host.node.assay(&["sign", &image, "--key", &ours])?.success()?;
+    Ok(())
+}
+
+#[test]
+fn signature_whose_use_of_the_key_cannot_be_recorded_is_withheld() -> Result<()> {
+    let mut host = host_with_keys()?;
+    host.node.stop()?;
+    let folder = host.node.root().join("var/lib/assay/agent/log");
+    fs::remove_dir_all(&folder)?;
+    small_disk(&folder, "512k", AGENT_UID)?;
+    host.start_node()?;
+    let repository = host.repository("prod/app");
+    let image = ImageBuilder::busybox("app")?.push(&repository, "1")?;
+    let key = host.token.as_ref().context("there is a token")?.uri("ci");
+    let sign = || host.node.assay(&["sign", &image.by_tag(), "--key", &key]);
+    // The registry lists signatures under this tag alone.
+    let listed =
+        || repository.manifest(&image.digest.replace(':', "-")).map(|stored| stored.map(|stored| stored.digest()));
+
+    let filler = folder.join("filler");
+    let withheld = (0..50).find_map(|_| {
+        let _ = fill(&filler);
+        let before = listed();
+        let answer = sign().ok().filter(|answer| !answer.status.success())?;
+        Some((before, answer, listed()))
+    });
+    let (before, answer, after) = withheld.context("the log was never full")?;
+    for text in ["the signature is withheld", "could not be recorded", "free disk space"] {
+        ensure!(answer.said(text), "{text}: {answer}");
+    }
+    assert_eq!(before?, after?, "a signature reached the registry: {answer}");
+    fs::remove_file(&filler)?;
+    sign()?.success()?;
+    ensure!(listed()?.is_some(), "nothing was signed");
     Ok(())
 }
 
