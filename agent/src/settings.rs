@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::Config;
+use crate::{Config, key_service::KeyRegistry};
 
 /// The configuration that is in use, and where it came from.
 #[derive(Debug)]
@@ -24,7 +24,13 @@ impl Settings {
 
     /// How the file differs from what is in use, as a sentence with what to do; nothing if it does not.
     pub(crate) fn drift(&self) -> Option<String> {
-        match Config::read(&self.root, self.file.as_deref()) {
+        let read = Config::read(&self.root, self.file.as_deref()).map_err(|error| error.to_string());
+        // What a start would refuse, too.
+        let read = read.and_then(|config| match KeyRegistry::open(&config) {
+            Ok(_) => Ok(config),
+            Err(error) => Err(error.to_string()),
+        });
+        match read {
             Ok(config) => {
                 let fields = differences(&self.running, &config);
                 (!fields.is_empty()).then(|| {
@@ -96,6 +102,13 @@ mod tests {
         write("key-worker-uid = 1\nfetcher-uid = 2\nadmin-uids = [0, 7]\nlog-key = \"pkcs11:token=a;object=log\"\n");
         let drift = settings.drift().unwrap();
         assert!(drift.contains("(admin-uids, log-key)") && drift.contains("restart assayd"), "{drift}");
+
+        let key = "[[keys]]\nuri = \"pkcs11:token=a;object=ci\"\npurpose = \"image\"\n";
+        write(&format!("key-worker-uid = 1\nfetcher-uid = 2\n{key}"));
+        assert!(settings.drift().unwrap().contains("(keys)"));
+        write(&format!("key-worker-uid = 1\nfetcher-uid = 2\n{key}{key}"));
+        let drift = settings.drift().unwrap();
+        assert!(drift.contains("would not start again") && drift.contains("declared twice"), "{drift}");
 
         write("key-worker-uid = 1\n");
         let drift = settings.drift().unwrap();
