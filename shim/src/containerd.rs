@@ -1,7 +1,7 @@
 //! containerd's content and images services, read only: namespace and digests come in, labels, names and bytes go out.
 //! Every answer is bounded. Nothing is written: a write from inside a snapshot call could wait for that very call.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use assay_admission::{Digest, Namespace};
 use assay_proto::containerd::{
@@ -16,6 +16,8 @@ const MAX_BLOBS: usize = 100_000;
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Most filters in one question for image records.
 const FILTERS_PER_QUESTION: usize = 64;
+/// Most targets whose image records are asked for by filters.
+const MAX_FILTERS: usize = 256;
 
 /// A client of one containerd. It connects when it is first used, and again when containerd was restarted.
 #[derive(Clone, Debug)]
@@ -96,15 +98,21 @@ impl Containerd {
         }
     }
 
-    /// The names of image records that point at one of `targets`, each with the target.
+    /// The names of image records that point at one of `targets`, each with the target, in order.
     pub(crate) async fn names(
         &self,
         namespace: &Namespace,
         targets: &[Digest],
     ) -> Result<Vec<(Digest, String)>, ContainerdError> {
         let mut names = Vec::new();
-        for some in targets.chunks(FILTERS_PER_QUESTION) {
-            let filters = some.iter().map(|digest| format!("target.digest=={digest}")).collect();
+        // containerd compares each record with each filter: many are found sooner among all records.
+        let at_once = if targets.len() > MAX_FILTERS { targets.len() } else { FILTERS_PER_QUESTION };
+        for some in targets.chunks(at_once) {
+            let filters = match some.len() {
+                ..=FILTERS_PER_QUESTION => some.iter().map(|digest| format!("target.digest=={digest}")).collect(),
+                _ => Vec::new(),
+            };
+            let some: BTreeSet<&Digest> = some.iter().collect();
             let request = in_namespace(namespace, ListImagesRequest { filters });
             let answer = self.images.clone().list(request).await;
             let images = answer.map_err(|status| call_error("images.List", &status))?.into_inner().images;
@@ -113,6 +121,7 @@ impl Containerd {
             };
             names.extend(images.into_iter().filter_map(targeted).filter(|(target, _)| some.contains(target)));
         }
+        names.sort_unstable();
         Ok(names)
     }
 }

@@ -1,10 +1,13 @@
 //! The unpack gate: a snapshot key and its parent come in, an admission or a refusal with its reasons goes out.
 //! Asks containerd what the chain belongs to and the agent for a verdict, within one deadline. Without a verdict the answer is no.
 
+mod report;
+
 use std::{fmt, path::Path, time::Duration};
 
 use assay_admission::{
-    AdmissionRequest, DenyCode, Digest, Gate, Namespace, Outcome, Platform, Purpose, Reason, Subject, Verdict,
+    AdmissionRequest, DenyCode, Digest, Gate, Namespace, Outcome, Platform, Purpose, Reason, Subject, Thoroughness,
+    Verdict,
 };
 use assay_proto::{GateAdmit, MAX_MESSAGE_BYTES, assay::gate_client::GateClient};
 use tokio::{
@@ -18,6 +21,7 @@ use crate::{
     mapping::{Expected, Images, Mapped, MappingError},
     overlay::Admission,
 };
+use report::Reporter;
 
 /// Most questions under way at once; further ones wait within their deadline.
 const MAX_QUESTIONS: usize = 64;
@@ -26,7 +30,10 @@ const MAX_REFUSAL_BYTES: usize = 2 << 10;
 
 /// The agent, at the other end of its gate socket.
 #[derive(Clone, Debug)]
-pub struct Agent(GateClient<Channel>);
+pub struct Agent {
+    gate: GateClient<Channel>,
+    channel: Channel,
+}
 
 /// Asks for a verdict before anything is unpacked.
 #[derive(Debug)]
@@ -35,6 +42,7 @@ pub struct UnpackGate {
     agent: Agent,
     timeout: Duration,
     places: Semaphore,
+    reporter: Reporter,
 }
 
 /// What is about to be made.
@@ -50,7 +58,11 @@ pub(crate) struct Question<'a> {
 
 /// Why nothing may be made; its text is for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal(String);
+pub(crate) struct Refusal {
+    text: String,
+    /// The reason, if the gate refused by itself: what the agent refused is in its log.
+    own: Option<Reason>,
+}
 
 /// How long before the end of a question the agent's silence is called that.
 const ANSWER_MARGIN: Duration = Duration::from_millis(20);
@@ -59,23 +71,41 @@ impl Agent {
     /// The agent that listens at `socket` with one of these uids.
     #[must_use]
     pub fn at(socket: &Path, uids: &[u32]) -> Self {
-        let client = GateClient::new(assay_proto::connector_to(socket, uids));
-        Self(client.max_encoding_message_size(MAX_MESSAGE_BYTES).max_decoding_message_size(MAX_MESSAGE_BYTES))
+        let channel = assay_proto::connector_to(socket, uids);
+        let gate = GateClient::new(channel.clone())
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Self { gate, channel }
     }
 }
 
 impl UnpackGate {
-    /// A gate that waits at most `timeout` for each answer.
+    /// A gate that waits at most `timeout` for each answer, and tells the agent what it refused by itself. Needs a tokio
+    /// runtime.
     #[must_use]
     pub fn new(images: Images, agent: Agent, timeout: Duration) -> Self {
-        Self { images, agent, timeout, places: Semaphore::new(MAX_QUESTIONS) }
+        let reporter = Reporter::new(agent.channel.clone());
+        Self { images, agent, timeout, places: Semaphore::new(MAX_QUESTIONS), reporter }
     }
 
     /// Judges the making of a snapshot, whatever kind of key it has.
     pub(crate) async fn admit(&self, question: Question<'_>) -> Result<Admission, Refusal> {
         let deadline = Instant::now() + self.timeout;
         let answer = timeout_at(deadline, self.judge(question, deadline)).await;
-        answer.unwrap_or_else(|_| Err(self.late("no verdict")))
+        let answer = answer.unwrap_or_else(|_| Err(self.late("no verdict")));
+        if let Err(Refusal { own: Some(reason), .. }) = &answer {
+            let namespace = Key::parse(question.key).map(|key| key.namespace);
+            let namespace = namespace.as_ref().map(Namespace::as_str).unwrap_or_default();
+            self.reporter.tell(namespace, question.key, reason.clone());
+        }
+        answer
+    }
+
+    /// Has it recorded that `key` was not committed, for this reason.
+    pub(crate) fn refused_commit(&self, key: &str, reason: String) {
+        let namespace = Key::parse(key).map(|key| key.namespace);
+        let namespace = namespace.as_ref().map(Namespace::as_str).unwrap_or_default();
+        self.reporter.tell(namespace, key, Reason::new(DenyCode::Malformed, reason));
     }
 
     async fn judge(&self, question: Question<'_>, deadline: Instant) -> Result<Admission, Refusal> {
@@ -138,7 +168,7 @@ impl UnpackGate {
         match early {
             Some(verdict) => verdict?,
             None => {
-                self.verdict(&namespace, chain, purpose, &mapped, deadline).await?;
+                self.settle(&namespace, chain, purpose, &mapped, deadline).await?;
                 self.images.admitted(&namespace, mapped);
             }
         }
@@ -155,6 +185,41 @@ impl UnpackGate {
         self.images.of_chain(namespace, chain, purpose, expected).await.map_err(|error| unmapped(&error))
     }
 
+    /// Asks about all images of a chain or, where there are too many, by glances at some after others before that: images whose
+    /// signatures are kept need not be among those that were pulled last.
+    async fn settle(
+        &self,
+        namespace: &Namespace,
+        chain: Digest,
+        purpose: Purpose,
+        mapped: &Mapped,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        if let Some(many) = &mapped.many {
+            let glance_until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+            for at in 0..many.parts() {
+                let part;
+                let asked = match at {
+                    0 => mapped,
+                    _ => {
+                        let read = self.images.part(namespace, &chain, many, at).await;
+                        part = read.map_err(|error| unmapped(&error))?;
+                        &part
+                    }
+                };
+                let request = question(namespace, chain, purpose, asked)?.with_thoroughness(Thoroughness::Glance);
+                match self.ask(&request, deadline).await?.outcome() {
+                    Outcome::Allow { .. } => return Ok(()),
+                    // It has to be asked about in full.
+                    Outcome::Deny { first, .. } if first.code == DenyCode::EvidencePending => break,
+                    Outcome::Deny { .. } if Instant::now() >= glance_until => break,
+                    Outcome::Deny { .. } => {}
+                }
+            }
+        }
+        self.verdict(namespace, chain, purpose, mapped, deadline).await
+    }
+
     /// Asks the agent about a chain.
     async fn verdict(
         &self,
@@ -164,26 +229,12 @@ impl UnpackGate {
         mapped: &Mapped,
         deadline: Instant,
     ) -> Result<(), Refusal> {
-        let subject = Subject::Chain { chain, purpose, images: mapped.claims.clone(), alike: Vec::new() };
-        let (namespace, documents) = (namespace.clone(), mapped.documents.clone());
-        let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, documents);
-        let request = request.map_err(|error| refusal(DenyCode::Limit, error.to_string()))?;
-        self.enforce(&request, deadline).await
+        self.enforce(&question(namespace, chain, purpose, mapped)?, deadline).await
     }
 
     /// The agent's verdict: nothing if it is an allow.
     async fn enforce(&self, request: &AdmissionRequest, deadline: Instant) -> Result<(), Refusal> {
-        let mut message = Request::new(GateAdmit::request_message(request));
-        message.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        let mut agent = self.agent.0.clone();
-        // A little before the whole question ends, so that it is said whose answer is missing. An agent that is well says
-        // EVIDENCE_PENDING itself before that.
-        let answer = match timeout_at(deadline - ANSWER_MARGIN, agent.admit(message)).await {
-            Ok(answer) => answer.map_err(|status| self.unanswered(&status, deadline))?,
-            Err(_) => return Err(self.silent()),
-        };
-        let verdict = GateAdmit::verdict(answer.into_inner())
-            .map_err(|error| refusal(DenyCode::Internal, format!("the agent's answer is not understood: {error}")))?;
+        let verdict = self.ask(request, deadline).await?;
         match verdict.outcome() {
             Outcome::Allow { would_deny } => {
                 for reason in would_deny {
@@ -193,6 +244,21 @@ impl UnpackGate {
             }
             Outcome::Deny { first, others } => Err(refused(&verdict, first, others)),
         }
+    }
+
+    /// What the agent says.
+    async fn ask(&self, request: &AdmissionRequest, deadline: Instant) -> Result<Verdict, Refusal> {
+        let mut message = Request::new(GateAdmit::request_message(request));
+        message.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        let mut agent = self.agent.gate.clone();
+        // A little before the whole question ends, so that it is said whose answer is missing. An agent that is well says
+        // EVIDENCE_PENDING itself before that.
+        let answer = match timeout_at(deadline - ANSWER_MARGIN, agent.admit(message)).await {
+            Ok(answer) => answer.map_err(|status| self.unanswered(&status, deadline))?,
+            Err(_) => return Err(self.silent()),
+        };
+        GateAdmit::verdict(answer.into_inner())
+            .map_err(|error| refusal(DenyCode::Internal, format!("the agent's answer is not understood: {error}")))
     }
 
     fn unanswered(&self, status: &Status, deadline: Instant) -> Refusal {
@@ -230,8 +296,22 @@ impl UnpackGate {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
+}
+
+/// The question whether these images admit the chain.
+fn question(
+    namespace: &Namespace,
+    chain: Digest,
+    purpose: Purpose,
+    mapped: &Mapped,
+) -> Result<AdmissionRequest, Refusal> {
+    let (images, alike) = (mapped.claims.clone(), mapped.alike.clone());
+    let subject = Subject::Chain { chain, purpose, images, alike };
+    let (namespace, documents) = (namespace.clone(), mapped.documents.clone());
+    let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, documents);
+    request.map_err(|error| refusal(DenyCode::Limit, error.to_string()))
 }
 
 fn unmapped(error: &MappingError) -> Refusal {
@@ -239,9 +319,10 @@ fn unmapped(error: &MappingError) -> Refusal {
     refusal(code, format!("the image cannot be looked up: {error}"))
 }
 
-/// A refusal made here, which stands in no log of the agent's.
+/// A refusal made here.
 fn refusal(code: DenyCode, detail: impl Into<String>) -> Refusal {
-    Refusal(bounded(format!("assay: {}", Reason::new(code, detail))))
+    let reason = Reason::new(code, detail);
+    Refusal { text: bounded(format!("assay: {reason}")), own: Some(reason) }
 }
 
 /// The agent's refusal, for a person: reasons, rule, record, and a line for each signature that was looked at.
@@ -259,7 +340,7 @@ fn refused(verdict: &Verdict, first: &Reason, others: &[Reason]) -> Refusal {
     for line in verdict.because() {
         text.push_str(&format!("; {line}"));
     }
-    Refusal(bounded(text))
+    Refusal { text: bounded(text), own: None }
 }
 
 /// Without control characters, and cut to what fits.

@@ -4,8 +4,10 @@
 mod config;
 mod documents;
 mod expected;
+mod many;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -22,6 +24,8 @@ use config::{Reading, chains};
 use documents::collect;
 use expected::Admitted;
 pub(crate) use expected::Expected;
+pub(crate) use many::Many;
+use many::{Blobs, TooOdd, blobs};
 
 /// Written by containerd when it has parsed a manifest: its config.
 const CONFIG_LABEL: &str = "containerd.io/gc.ref.content.config";
@@ -47,6 +51,8 @@ pub struct Images {
     /// Protects what is known of configs already read, by their digests. Held for a look-up, never while waiting.
     known: Arc<Mutex<HashMap<Digest, Layers>>>,
     admitted: Admitted,
+    /// Protects what is known of manifests of chains that many images have. Held for a look-up, never while waiting.
+    blobs: Arc<Mutex<HashMap<Digest, Blobs>>>,
 }
 
 /// What is remembered of a config; for ever, since the digest binds it.
@@ -60,15 +66,6 @@ enum Layers {
     TooLarge,
 }
 
-/// Whether an image with these chains is one that is asked for.
-fn asks_for(purpose: Purpose, chains: &[u64], wanted: u64) -> bool {
-    match purpose {
-        Purpose::Extraction => chains.contains(&wanted),
-        // What a container is made of is a whole image: layers in the middle of one make none.
-        Purpose::Use => chains.last() == Some(&wanted),
-    }
-}
-
 /// What containerd knows of a chain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mapped {
@@ -78,6 +75,11 @@ pub(crate) struct Mapped {
     pub(crate) documents: Documents,
     /// The chain below it in these images; `None` if it is the first layer, or of no image.
     pub(crate) below: Option<Digest>,
+    /// Images of the chain that are not among the claims, because there are too many. To extract a layer, each names the same
+    /// blobs as any other for the chains that they share.
+    pub(crate) alike: Vec<ImageClaim>,
+    /// All of them, if there are too many to be examined at once.
+    pub(crate) many: Option<Arc<Many>>,
 }
 
 /// Why a chain cannot be mapped. Fits after "failed to look up the chain: ".
@@ -86,9 +88,12 @@ pub(crate) enum MappingError {
     /// containerd did not answer.
     #[error(transparent)]
     Containerd(#[from] ContainerdError),
-    /// More images than the agent takes.
-    #[error("{0} images contain this chain, at most {MAX_CLAIMS} are looked at")]
-    Claims(usize),
+    /// More images of one chain than are examined at once, and too many of them cannot stand for each other.
+    #[error(
+        "{all} images contain this chain, and {odd} of them, such as {manifest}, name other blobs than another for a layer \
+         that both have; remove those that are not needed (`ctr -n {namespace} image rm`), or pull them again from one source"
+    )]
+    Odd { all: usize, odd: usize, manifest: Box<Digest>, namespace: Box<str> },
     /// A config that may name the chain cannot be read.
     #[error(
         "config {config} has more than {MAX_CONFIG_BYTES} bytes, so that the layers it names are not known and nothing is \
@@ -115,7 +120,7 @@ impl MappingError {
         match self {
             Self::Containerd(ContainerdError::Call { .. }) => false,
             Self::Containerd(ContainerdError::Blobs | ContainerdError::DocumentSize { .. })
-            | Self::Claims(_)
+            | Self::Odd { .. }
             | Self::Config { .. }
             | Self::Configs
             | Self::Indexes(_)
@@ -136,13 +141,20 @@ struct Content {
     configs: BTreeSet<Digest>,
     /// Repositories that were asked for a manifest or index.
     sources: BTreeMap<Digest, Vec<(String, String)>>,
+    /// When containerd last changed a manifest's or index's labels: at the latest when it was pulled.
+    changed: BTreeMap<Digest, (i64, i32)>,
 }
 
 impl Images {
     /// Images of the containerd that listens at `socket`.
     #[must_use]
     pub fn of(socket: &Path) -> Self {
-        Self { containerd: Containerd::at(socket), known: Arc::default(), admitted: Admitted::default() }
+        Self {
+            containerd: Containerd::at(socket),
+            known: Arc::default(),
+            admitted: Admitted::default(),
+            blobs: Arc::default(),
+        }
     }
 
     /// What [`Self::of_chain`] will probably find, from what was admitted last; `None` if nothing speaks for anything.
@@ -179,12 +191,14 @@ impl Images {
         let mut found = self.claimants(namespace, &content.manifests, &absent, chain, purpose)?;
         found.sort_unstable();
         found.dedup();
-        if found.len() > MAX_CLAIMS {
-            return Err(MappingError::Claims(found.len()));
-        }
         let mut claims = Vec::with_capacity(found.len());
         for (manifest, config) in found {
             claims.push(ImageClaim { manifest, config, indexes: content.indexes_of(manifest)?, names: Vec::new() });
+        }
+        content.order(&mut claims);
+        if claims.len() > MAX_CLAIMS {
+            let many = self.divide(namespace, claims, &content, purpose).await?;
+            return self.part(namespace, chain, &Arc::new(many), 0).await;
         }
         let as_expected = expected.filter(|_| targets(&claims) == targets(likely));
         let (documents, absent, names) = match as_expected.filter(|expected| expected.has_documents_of(&claims)) {
@@ -209,7 +223,85 @@ impl Images {
             claim.names = content.names_of(claim, &names);
         }
         let below = below(&claims, &documents, chain);
-        Ok(Mapped { claims, documents, below })
+        Ok(Mapped { claims, documents, below, ..Mapped::default() })
+    }
+
+    /// One part of many images with its documents, and the others beside it.
+    pub(crate) async fn part(
+        &self,
+        namespace: &Namespace,
+        chain: &Digest,
+        many: &Arc<Many>,
+        at: usize,
+    ) -> Result<Mapped, MappingError> {
+        let (mut claims, alike) = many.part(at);
+        let (documents, absent) = collect(&self.containerd, namespace, &claims).await?;
+        claims.retain(|claim| !absent.contains(&claim.manifest) && !absent.contains(&claim.config));
+        claims.iter_mut().for_each(|claim| claim.indexes.retain(|index| !absent.contains(index)));
+        let below = below(&claims, &documents, chain);
+        Ok(Mapped { claims, documents, below, alike, many: Some(Arc::clone(many)) })
+    }
+
+    /// Names the images and finds which of them have to be examined each time.
+    async fn divide(
+        &self,
+        namespace: &Namespace,
+        mut claims: Vec<ImageClaim>,
+        content: &Content,
+        purpose: Purpose,
+    ) -> Result<Many, MappingError> {
+        let records = self.containerd.names(namespace, &targets(&claims)).await?;
+        claims.iter_mut().for_each(|claim| claim.names = content.names_of(claim, &records));
+        match purpose {
+            // Layers that are there are those of every image that has them.
+            Purpose::Use => return Ok(Many::alike(claims)),
+            Purpose::Extraction => self.learn_blobs(namespace, &claims).await?,
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = claims.len();
+        let divided = Many::divide(claims, |claim| match (known.get(&claim.config)?, blobs.get(&claim.manifest)?) {
+            (Layers::Chains(chains), Some(blobs)) => Some((chains.as_ref(), blobs.as_ref())),
+            (Layers::Chains(_) | Layers::Unclear | Layers::TooLarge, _) => None,
+        });
+        let namespace = namespace.as_str().into();
+        divided.map_err(|TooOdd { count, manifest }| MappingError::Odd {
+            all,
+            odd: count,
+            manifest: manifest.into(),
+            namespace,
+        })
+    }
+
+    /// Reads the manifests that were never read before and remembers what their layers are. What is not there or too large is
+    /// not known.
+    async fn learn_blobs(&self, namespace: &Namespace, claims: &[ImageClaim]) -> Result<(), MappingError> {
+        let unknown: Vec<Digest> = {
+            let mut known = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() + claims.len() > MAX_REMEMBERED {
+                known.clear();
+            }
+            claims.iter().map(|claim| claim.manifest).filter(|manifest| !known.contains_key(manifest)).collect()
+        };
+        for some in unknown.chunks(PARALLEL_READS) {
+            let mut reads = tokio::task::JoinSet::new();
+            for manifest in some.iter().copied() {
+                let (containerd, namespace) = (self.containerd.clone(), namespace.clone());
+                reads
+                    .spawn(async move { (manifest, containerd.read(&namespace, &manifest, MAX_DOCUMENT_BYTES).await) });
+            }
+            while let Some(read) = reads.join_next().await {
+                let Ok((manifest, bytes)) = read else { continue };
+                let found = match bytes {
+                    Ok(Some(bytes)) => blobs(&bytes),
+                    Ok(None) => continue,
+                    Err(ContainerdError::DocumentSize { .. }) => None,
+                    Err(error) => return Err(error.into()),
+                };
+                self.blobs.lock().unwrap_or_else(PoisonError::into_inner).insert(manifest, found);
+            }
+        }
+        Ok(())
     }
 
     /// Manifests and indexes by their labels; configs have none and are looked for by the digests that are `likely`.
@@ -326,6 +418,9 @@ impl Layers {
 impl Content {
     fn add(&mut self, info: Info) {
         let Ok(digest) = info.digest.parse::<Digest>() else { return };
+        if let Some(at) = info.updated_at {
+            self.changed.insert(digest, (at.seconds, at.nanos));
+        }
         for (label, value) in info.labels {
             if label == CONFIG_LABEL {
                 if let Ok(config) = value.parse() {
@@ -339,6 +434,24 @@ impl Content {
                 self.sources.entry(digest).or_default().push((host.to_owned(), value));
             }
         }
+    }
+
+    /// Puts the images first that were pulled last, the manifests of one config together: they are the likeliest to be the one
+    /// in question, and only so many are examined.
+    fn order(&self, claims: &mut [ImageClaim]) {
+        let changed = |claim: &ImageClaim| {
+            let all = std::iter::once(&claim.manifest).chain(&claim.indexes);
+            all.filter_map(|digest| self.changed.get(digest)).copied().max()
+        };
+        let mut of_config: HashMap<Digest, Option<(i64, i32)>> = HashMap::new();
+        for claim in claims.iter() {
+            let newest = of_config.entry(claim.config).or_default();
+            *newest = changed(claim).max(*newest);
+        }
+        claims.sort_by_cached_key(|claim| {
+            let newest = of_config.get(&claim.config).copied().flatten();
+            (Reverse(newest), claim.config, Reverse(changed(claim)), claim.manifest)
+        });
     }
 
     /// The indexes that lead to a manifest, through other indexes too.
@@ -355,11 +468,12 @@ impl Content {
         Ok(indexes.into_iter().collect())
     }
 
-    /// Image records that point at the image, and repositories that were asked for it.
+    /// Image records that point at the image, and repositories that were asked for it. The records are ordered.
     fn names_of(&self, claim: &ImageClaim, records: &[(Digest, String)]) -> Vec<CandidateName> {
         let mut names = BTreeSet::new();
         for digest in std::iter::once(&claim.manifest).chain(&claim.indexes) {
-            let recorded = records.iter().filter(|(target, _)| target == digest).map(|(_, name)| name);
+            let first = records.partition_point(|(target, _)| target < digest);
+            let recorded = records.iter().skip(first).take_while(|(target, _)| target == digest).map(|(_, name)| name);
             for name in recorded {
                 // CRI also makes a record called as the config's digest; that is an id, not a name.
                 if name.parse::<Digest>().is_ok() {
@@ -382,6 +496,15 @@ impl Content {
             }
         }
         names.into_iter().collect()
+    }
+}
+
+/// Whether an image with these chains is one that is asked for.
+fn asks_for(purpose: Purpose, chains: &[u64], wanted: u64) -> bool {
+    match purpose {
+        Purpose::Extraction => chains.contains(&wanted),
+        // What a container is made of is a whole image: layers in the middle of one make none.
+        Purpose::Use => chains.last() == Some(&wanted),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use assay_proto::containerd::{snapshots as wire, types};
 use prost_types::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::{
     filter::Filter,
@@ -151,7 +151,13 @@ impl wire::snapshots_server::Snapshots for Snapshotter {
         let parent = Some(parent).filter(|parent| !parent.is_empty());
         let labels = labels.into_iter().collect();
         let permit = place(&self.slow).await?;
-        self.on_disk(Some(permit), move |overlay| overlay.commit(&name, &key, labels, parent.as_deref())).await?;
+        let told = key.clone();
+        let commit = self.on_disk(Some(permit), move |overlay| overlay.commit(&name, &key, labels, parent.as_deref()));
+        commit.await.inspect_err(|refused| {
+            if refused.code() == Code::PermissionDenied {
+                self.gate.refused_commit(&told, refused.message().to_owned());
+            }
+        })?;
         Ok(Response::new(()))
     }
 

@@ -11,7 +11,8 @@ fn a_refusal_is_one_bounded_line_without_control_characters() {
     let outcome = Outcome::Deny { first: first.clone(), others: Vec::new() };
     let because = vec!["é".repeat(4000)];
     let verdict = Verdict::new(outcome, Mode::Enforce, None, because, Some(RecordId::new(3))).unwrap();
-    let Refusal(text) = refused(&verdict, &first, &[]);
+    let Refusal { text, own } = refused(&verdict, &first, &[]);
+    assert_eq!(own, None);
     assert!(text.starts_with("assay: NO_SIGNATURE: no signature was found for this image (a b [31m); "));
     assert!(text.contains(" [record 3]; é"));
     assert!(text.len() <= MAX_REFUSAL_BYTES && text.ends_with('…'));
@@ -32,7 +33,8 @@ async fn what_the_agent_says_of_a_failed_call_becomes_a_reason() {
         (Code::InvalidArgument, "INTERNAL"),
         (Code::Ok, "INTERNAL"),
     ] {
-        let Refusal(text) = gate.unanswered(&Status::new(code, "x"), later);
+        let Refusal { text, own } = gate.unanswered(&Status::new(code, "x"), later);
         assert!(text.starts_with(&format!("assay: {reason}: ")), "{text}");
+        assert_eq!(own.map(|own| own.code.as_str()), Some(reason));
     }
 }

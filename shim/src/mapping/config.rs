@@ -146,15 +146,22 @@ impl<'de, T: Deserialize<'de> + Collected> Visitor<'de> for Named<T> {
     }
 }
 
-/// How encoding/json compares names: without case, by Unicode's simple folding, in which two characters outside ASCII
-/// fold to letters inside it.
 fn folds_to(name: &str, wanted: &str) -> bool {
-    let fold = |character: char| match character {
+    name.chars().map(fold).eq(wanted.chars())
+}
+
+/// A name as encoding/json compares it, as far as that matters for names of ASCII.
+pub(super) fn folded(name: &str) -> String {
+    name.chars().map(fold).collect()
+}
+
+/// Without case, by Unicode's simple folding, in which two characters outside ASCII fold to letters inside it.
+const fn fold(character: char) -> char {
+    match character {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         other => other.to_ascii_lowercase(),
-    };
-    name.chars().map(fold).eq(wanted.chars())
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,10 @@ pub(crate) struct Expected(pub(super) Mapped);
 impl Expected {
     /// Whether containerd said the same.
     pub(crate) fn is(&self, found: &Mapped) -> bool {
-        self.0.claims == found.claims && self.0.documents == found.documents && self.0.below == found.below
+        found.many.is_none()
+            && self.0.claims == found.claims
+            && self.0.documents == found.documents
+            && self.0.below == found.below
     }
 
     /// The mapping that is expected.
@@ -53,7 +56,7 @@ impl Admitted {
     /// Keeps a mapping that was admitted.
     pub(super) fn keep(&self, namespace: &Namespace, mapped: Mapped) {
         let bytes: usize = mapped.documents.values().map(|document| document.bytes().len()).sum();
-        if bytes > MAX_KEPT_BYTES || digests(&mapped.claims).len() != mapped.documents.len() {
+        if bytes > MAX_KEPT_BYTES || mapped.many.is_some() || digests(&mapped.claims).len() != mapped.documents.len() {
             return;
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +78,7 @@ impl Admitted {
                 .filter(|(digest, _)| wanted.contains(digest))
                 .map(|(d, v)| (*d, v.clone()))
                 .collect();
-            (!claims.is_empty()).then_some(Mapped { claims, documents, below: None })
+            (!claims.is_empty()).then_some(Mapped { claims, documents, ..Mapped::default() })
         })
     }
 }

@@ -59,12 +59,13 @@ fn names_come_from_records_and_sources_and_ids_are_no_names() {
     assert_eq!(content.manifests, [(digest("m"), digest("c"))]);
     let claim =
         ImageClaim { manifest: digest("m"), config: digest("c"), indexes: vec![digest("i")], names: Vec::new() };
-    let records = [
+    let mut records = [
         (digest("i"), "r.example:5000/app:1".to_owned()),
         (digest("i"), digest("c").to_string()),
         (digest("other"), "r.example/other:1".to_owned()),
         (digest("m"), "NOT A NAME".to_owned()),
     ];
+    records.sort_unstable();
     let names: Vec<String> = content.names_of(&claim, &records).iter().map(ToString::to_string).collect();
     assert_eq!(
         names,

@@ -1,6 +1,7 @@
 //! The whole snapshotter behind its socket, with an agent and a containerd that misbehave as real ones cannot be made to.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod many;
 mod node;
 
 use std::time::Instant;
@@ -377,4 +378,54 @@ async fn without_containerd_nothing_is_unpacked() {
     node.stop_containerd();
     refused(prepare(&node, &format!("default/1/extract-1 {}", image.chain(0)), "").await, "INTERNAL");
     assert_eq!(node.asked(), []);
+}
+
+#[tokio::test]
+async fn what_the_gate_refuses_by_itself_is_told_to_the_agent_and_what_the_agent_refuses_is_not() {
+    let image = Image::new(&["a", "b"]);
+    let node = Node::new(&[&image], Behaviour::Answer(deny())).await;
+    refused(prepare(&node, &format!("default/1/extract-1 {}", image.chain(0)), "").await, "NO_SIGNATURE");
+    node.behave(Behaviour::Answer(allow()));
+    refused(prepare(&node, "no key of containerd's", "").await, "UNKNOWN_CHAIN");
+    refused(prepare(&node, &format!("default/2/extract-1 {}", image.chain(1)), "").await, "MALFORMED");
+    let key = format!("default/3/extract-1 {}", image.chain(0));
+    prepare(&node, &key, "").await.unwrap();
+    refused(commit(&node, &format!("default/4/{}", image.chain(1)), &key).await, "cannot become");
+    node.stop_containerd();
+    refused(prepare(&node, &format!("other/5/extract-1 {}", image.chain(0)), "").await, "INTERNAL");
+    let told = node.told(4).await;
+    let told: Vec<_> = told
+        .iter()
+        .map(|report| (report.namespace.as_str(), report.about.as_str(), report.reason.as_ref().unwrap().code.as_str()))
+        .collect();
+    let second = format!("default/2/extract-1 {}", image.chain(1));
+    let other = format!("other/5/extract-1 {}", image.chain(0));
+    assert_eq!(
+        told,
+        [
+            ("", "no key of containerd's", "UNKNOWN_CHAIN"),
+            ("default", second.as_str(), "MALFORMED"),
+            ("default", key.as_str(), "MALFORMED"),
+            ("other", other.as_str(), "INTERNAL"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_for_want_of_an_agent_waits_for_nobody_and_many_are_counted() {
+    let image = Image::new(&["a"]);
+    let node = Node::new(&[&image], Behaviour::Absent).await;
+    let start = Instant::now();
+    for n in 0..200 {
+        refused(prepare(&node, &format!("default/{n}/extract-1 {}", image.chain(0)), "").await, "AGENT_UNAVAILABLE");
+    }
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    // The agent comes: what waited is told, and how many there was no room for.
+    node.start_agent();
+    node.behave(Behaviour::Answer(allow()));
+    let told = node.told(65).await;
+    assert!(told.iter().all(|report| report.reason.as_ref().unwrap().code == "AGENT_UNAVAILABLE"));
+    let left_out: u64 = told.iter().map(|report| report.left_out).sum();
+    assert_eq!(u64::try_from(told.len()).unwrap() + left_out, 200);
+    assert!(told.len() <= 66, "{} told", told.len());
 }

@@ -10,8 +10,9 @@ use std::{
 use assay_admission::Digest;
 use assay_proto::{
     assay::{
-        AdmitRequest, AdmitResponse, admit_request,
+        AdmitRequest, AdmitResponse, ChainSubject, ReportRequest, ReportResponse, admit_request,
         gate_server::{Gate, GateServer},
+        refusals_server::{Refusals, RefusalsServer},
     },
     containerd::{
         content::{
@@ -48,13 +49,18 @@ pub(super) enum Behaviour {
     Absent,
     /// It answers, from a uid that is not the agent's.
     Foreign(AdmitResponse),
+    /// It admits if this manifest is among the images that are examined, and otherwise denies.
+    AdmitsFor(Digest, AdmitResponse, AdmitResponse),
 }
 
 /// An image with one index, as containerd stores it.
 #[derive(Clone)]
 pub(super) struct Image {
     diff_ids: Vec<Digest>,
+    /// What its blobs are made of besides the layers themselves.
     layers: String,
+    /// From which layer on.
+    foreign_from: usize,
     /// What stands in its config before and behind the layers.
     around: (String, usize),
 }
@@ -62,11 +68,16 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(layers: &[&str]) -> Self {
         let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::sha256(layer.as_bytes())).collect();
-        Self { layers: format!("{diff_ids:?}"), diff_ids, around: Default::default() }
+        Self { layers: String::new(), foreign_from: 0, diff_ids, around: Default::default() }
     }
 
     pub(super) fn use_foreign_layers(&mut self) {
         self.layers = "foreign".into();
+    }
+
+    pub(super) fn use_foreign_layers_above(&mut self, place: usize) {
+        self.use_foreign_layers();
+        self.foreign_from = place;
     }
 
     /// Writes `members` into the config before the layers, and white space behind it.
@@ -93,7 +104,14 @@ impl Image {
     }
 
     fn manifest_bytes(&self) -> Vec<u8> {
-        format!("{{\"config\":{{\"digest\":\"{}\"}},\"layers\":{:?}}}", self.config(), self.layers).into_bytes()
+        let layer = |(place, id): (usize, &Digest)| {
+            let made_of = if place < self.foreign_from { "" } else { self.layers.as_str() };
+            let blob = Digest::sha256(format!("{made_of}{id}").as_bytes());
+            format!("{{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"{blob}\"}}")
+        };
+        let layers: Vec<String> = self.diff_ids.iter().enumerate().map(layer).collect();
+        let config = self.config();
+        format!("{{\"config\":{{\"digest\":\"{config}\"}},\"layers\":[{}]}}", layers.join(",")).into_bytes()
     }
 
     pub(super) fn manifest(&self) -> Digest {
@@ -111,6 +129,8 @@ impl Image {
 
 #[derive(Default)]
 struct Store {
+    /// What was changed last.
+    touched: Option<Digest>,
     blobs: HashMap<String, (Vec<u8>, HashMap<String, String>)>,
     records: Vec<(String, Digest)>,
     is_stopped: bool,
@@ -124,6 +144,7 @@ struct Containerd(Arc<Mutex<Store>>);
 struct Agent {
     behaviour: Arc<Mutex<Behaviour>>,
     asked: Arc<Mutex<Vec<AdmitRequest>>>,
+    told: Arc<Mutex<Vec<ReportRequest>>>,
 }
 
 pub(super) struct Node {
@@ -135,6 +156,10 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) async fn new(images: &[&Image], behaviour: Behaviour) -> Self {
+        Self::with_patience(images, behaviour, Duration::from_millis(1000)).await
+    }
+
+    pub(super) async fn with_patience(images: &[&Image], behaviour: Behaviour, verdict_timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let containerd = Containerd::default();
@@ -142,12 +167,10 @@ impl Node {
         let server = Server::builder().add_service(served).add_service(ImagesServer::new(containerd.clone()));
         let listener = assay_proto::bind(&path("c.sock"), 0o600).unwrap();
         tokio::spawn(server.serve_with_incoming(assay_proto::accept(listener, |_| true)));
-        let agent = Agent { behaviour: Arc::new(Mutex::new(behaviour.clone())), asked: Arc::default() };
-        let is_absent = matches!(behaviour, Behaviour::Absent);
-        if !is_absent {
-            let listener = assay_proto::bind(&path("gate.sock"), 0o600).unwrap();
-            let server = Server::builder().add_service(GateServer::new(agent.clone()));
-            tokio::spawn(server.serve_with_incoming(assay_proto::accept(listener, |_| true)));
+        let agent =
+            Agent { behaviour: Arc::new(Mutex::new(behaviour.clone())), asked: Arc::default(), told: Arc::default() };
+        if !matches!(behaviour, Behaviour::Absent) {
+            agent.listen(&path("gate.sock"));
         }
         let config = Config {
             containerd: path("c.sock"),
@@ -155,7 +178,7 @@ impl Node {
             agent_uid: None,
             socket: path("s.sock"),
             snapshots: path("s"),
-            verdict_timeout: Duration::from_millis(1000),
+            verdict_timeout,
         };
         let listener = assay_proto::bind(&config.socket, 0o600).unwrap();
         let channel = assay_proto::connector_to(&config.socket, &[0]);
@@ -189,6 +212,11 @@ impl Node {
 
     pub(super) fn behave(&self, behaviour: Behaviour) {
         *self.agent.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// Begins to listen, where it was absent.
+    pub(super) fn start_agent(&self) {
+        self.agent.listen(&self.root().join("gate.sock"));
     }
 
     pub(super) fn stop_containerd(&self) {
@@ -226,18 +254,26 @@ impl Node {
         self.containerd.0.lock().unwrap().blobs.remove(&image.config().to_string());
     }
 
+    /// Notes that this image was pulled last.
+    pub(super) fn touch(&self, image: &Image) {
+        self.containerd.0.lock().unwrap().touched = Some(image.manifest());
+    }
+
     /// Removes an image's manifest, as `ctr content rm` does.
     pub(super) fn remove_manifest(&self, image: &Image) {
         self.containerd.0.lock().unwrap().blobs.remove(&image.manifest().to_string());
     }
 
-    /// The manifests of the last question, in their order, and whether the document of each one's config was with it.
+    /// The manifests of the last question, by their digests, and whether the document of each one's config was with it.
     pub(super) fn last_claims(&self) -> Vec<(String, bool)> {
         let question = self.last_question().unwrap();
         let Some(admit_request::Subject::Chain(chain)) = question.subject else { panic!("no chain") };
         let has =
             |digest: &str| question.documents.iter().any(|held| Digest::sha256(&held.content).to_string() == digest);
-        chain.images.iter().map(|claim| (claim.manifest.clone(), has(&claim.config))).collect()
+        let mut claims: Vec<_> =
+            chain.images.iter().map(|claim| (claim.manifest.clone(), has(&claim.config))).collect();
+        claims.sort_unstable();
+        claims
     }
 
     /// The chains the agent was asked about.
@@ -249,8 +285,37 @@ impl Node {
         self.agent.asked.lock().unwrap().iter().map(chain).collect()
     }
 
+    /// Every question, in order.
+    pub(super) fn questions(&self) -> Vec<ChainSubject> {
+        let chain = |request: &AdmitRequest| match request.subject.clone().unwrap() {
+            admit_request::Subject::Chain(chain) => chain,
+            admit_request::Subject::Image(_) => panic!("asked about an image"),
+        };
+        self.agent.asked.lock().unwrap().iter().map(chain).collect()
+    }
+
+    /// What the agent was told that the gate refused by itself, once it was told so often.
+    pub(super) async fn told(&self, times: usize) -> Vec<ReportRequest> {
+        for _ in 0..400 {
+            if self.agent.told.lock().unwrap().len() >= times {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.agent.told.lock().unwrap().clone()
+    }
+
     pub(super) fn last_question(&self) -> Option<AdmitRequest> {
         self.agent.asked.lock().unwrap().last().cloned()
+    }
+}
+
+impl Agent {
+    fn listen(&self, socket: &Path) {
+        let listener = assay_proto::bind(socket, 0o600).unwrap();
+        let gate = GateServer::new(self.clone()).max_decoding_message_size(assay_proto::MAX_MESSAGE_BYTES);
+        let server = Server::builder().add_service(gate).add_service(RefusalsServer::new(self.clone()));
+        tokio::spawn(server.serve_with_incoming(assay_proto::accept(listener, |_| true)));
     }
 }
 
@@ -268,8 +333,22 @@ impl Gate for Agent {
             Behaviour::Answer(answer) | Behaviour::Foreign(answer) => Ok(Response::new(answer)),
             Behaviour::Judge(answer) => Ok(Response::new(answer(claims))),
             Behaviour::HangOn(many, answer) if many != claims => Ok(Response::new(answer)),
+            Behaviour::AdmitsFor(manifest, allow, deny) => {
+                let asked = self.asked.lock().unwrap().last().and_then(|request| request.subject.clone());
+                let Some(admit_request::Subject::Chain(chain)) = asked else { panic!("no chain") };
+                let is_there = chain.images.iter().any(|image| image.manifest == manifest.to_string());
+                Ok(Response::new(if is_there { allow } else { deny }))
+            }
             Behaviour::Hang | Behaviour::HangOn(..) | Behaviour::Absent => std::future::pending().await,
         }
+    }
+}
+
+#[tonic::async_trait]
+impl Refusals for Agent {
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        self.told.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ReportResponse {}))
     }
 }
 
@@ -300,6 +379,10 @@ impl Content for Containerd {
             digest: digest.clone(),
             size: i64::try_from(bytes.len()).unwrap(),
             labels: labels.clone(),
+            updated_at: Some(prost_types::Timestamp {
+                seconds: i64::from(store.touched.is_some_and(|touched| touched.to_string() == *digest)),
+                nanos: 0,
+            }),
             ..Info::default()
         });
         let answers: Vec<_> = infos.map(|info| Ok(ListContentResponse { info: vec![info] })).collect();
@@ -325,7 +408,8 @@ impl Images for Containerd {
     async fn list(&self, request: Request<ListImagesRequest>) -> Result<Response<ListImagesResponse>, Status> {
         let filters = request.into_inner().filters;
         let store = self.0.lock().unwrap();
-        let wanted = store.records.iter().filter(|(_, target)| filters.contains(&format!("target.digest=={target}")));
+        let is_wanted = |target: &Digest| filters.is_empty() || filters.contains(&format!("target.digest=={target}"));
+        let wanted = store.records.iter().filter(|(_, target)| is_wanted(target));
         let images = wanted.map(|(name, target)| ImageRecord {
             name: name.clone(),
             target: Some(Descriptor { digest: target.to_string(), ..Descriptor::default() }),
