@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod chains;
+mod faults;
 mod panics;
 
 use std::{
