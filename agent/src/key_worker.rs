@@ -26,6 +26,8 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const GENERATE_DEADLINE: Duration = Duration::from_secs(65);
 /// Who asks how the worker is waits this long. A worker that is well answers in a few milliseconds.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
+/// After that wait, a question older than this counts as silence. Well below it, since the thread that asks starts later.
+const SILENCE: Duration = Duration::from_secs(1);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LAST_BACK_OFF: Duration = Duration::from_secs(10);
 
@@ -125,7 +127,7 @@ impl KeyWorker {
         let mut probes = self.health.probes();
         self.probe();
         let _ = tokio::time::timeout(HEALTH_PATIENCE, probes.changed()).await;
-        self.health.now(HEALTH_PATIENCE)
+        self.health.now(SILENCE)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, KeyWorkerError> {

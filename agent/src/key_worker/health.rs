@@ -43,10 +43,10 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The last remark, or how long the worker has owed an answer if that is `patience` or more.
-    pub(super) fn now(&self, patience: Duration) -> Result<String, String> {
+    /// The last remark, or how long the worker has owed an answer if that is `silence` or more.
+    pub(super) fn now(&self, silence: Duration) -> Result<String, String> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.asked.map(|asked| asked.elapsed()).filter(|silent| *silent >= patience) {
+        match known.asked.map(|asked| asked.elapsed()).filter(|silent| *silent >= silence) {
             Some(silent) => Err(format!(
                 "it has not answered for {} s: it hangs, is stopped, or waits for its token",
                 silent.as_secs()

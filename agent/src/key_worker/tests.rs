@@ -22,7 +22,7 @@ async fn silent_worker_is_told_within_the_patience_and_not_taken_for_what_it_was
     worker.health.set(Ok("well".into()));
     let started = Instant::now();
     let why = worker.health().await.unwrap_err();
-    assert!(why.starts_with("it has not answered for 2 s"), "{why}");
+    assert!(why.starts_with("it has not answered for "), "{why}");
     assert!(started.elapsed() < HEALTH_PATIENCE + Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
