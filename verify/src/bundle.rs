@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     artifact::Question,
-    facts::{Fact, Format, RejectionReason},
+    facts::{Fact, Format, RejectionReason, Signer},
     failure::{Failure, malformed},
     image::BoundImage,
     json::{JsonError, Object, Value, parse_object, wrong},
@@ -37,13 +37,17 @@ struct SignedSubject {
     annotations: BTreeMap<String, String>,
 }
 
+/// A payload that someone whom the policy trusts signed, whatever it says.
+pub(crate) struct Authenticated {
+    /// Who signed it: at least one.
+    pub(crate) signers: Vec<Signer>,
+    /// The bytes of the statement that was signed.
+    pub(crate) payload: Vec<u8>,
+}
+
 pub(crate) fn verify(question: &Question<'_>, blob: &Document, budget: &mut Budget) -> Result<Vec<Fact>, Failure> {
-    let envelope = read(blob.bytes())?;
-    let message = pae(&envelope.payload);
-    let hint = envelope.hint.as_deref();
-    let signers = keyed::signers(question.trust, &message, &envelope.signature, hint, budget)?;
-    // From here on the payload is what a key of the policy signed.
-    let subjects = signed_subjects(question.image, &envelope.payload)?;
+    let Authenticated { signers, payload } = authenticate(question, blob, budget)?;
+    let subjects = signed_subjects(question.image, &payload)?;
     let fact = |signer, signed: &SignedSubject| Fact {
         signer,
         format: Format::SigstoreBundle,
@@ -55,6 +59,19 @@ pub(crate) fn verify(question: &Question<'_>, blob: &Document, budget: &mut Budg
         holds_until: None,
     };
     Ok(signers.iter().flat_map(|signer| subjects.iter().map(|subject| fact(signer.clone(), subject))).collect())
+}
+
+/// Who signed the statement in a bundle. Nothing in the statement was looked at yet.
+pub(crate) fn authenticate(
+    question: &Question<'_>,
+    blob: &Document,
+    budget: &mut Budget,
+) -> Result<Authenticated, Failure> {
+    let envelope = read(blob.bytes())?;
+    let message = pae(&envelope.payload);
+    let hint = envelope.hint.as_deref();
+    let signers = keyed::signers(question.trust, &message, &envelope.signature, hint, budget)?;
+    Ok(Authenticated { signers, payload: envelope.payload })
 }
 
 /// DSSE v1 pre-authentication encoding: the type is signed together with the exact bytes of the payload.
