@@ -32,13 +32,13 @@ pub(crate) struct Search {
     batches: InOrder<Batch>,
     /// How many signatures the next subject may read: what those before it left, so that it is the same in every run.
     left: oneshot::Receiver<usize>,
-    /// While it is there, lists are read and nothing that they name.
+    /// While it is there, what lists name has to wait.
     hold: Option<watch::Sender<()>>,
 }
 
 impl Search {
-    /// A search for nothing yet. Lists are asked for at once; what they name waits for [`Self::release`], so that others'
-    /// signatures cannot spend what the image's own documents need.
+    /// A search for nothing yet. Lists are asked for at once, and the first manifest of each; all else that they name waits
+    /// for [`Self::release`], so that others' signatures cannot spend what the image's own documents need.
     pub(crate) fn new(remote: Remote) -> Self {
         let (sender, left) = oneshot::channel();
         sender.send(caps::MAX_SIGNATURES).expect("the receiver is still here");
@@ -141,10 +141,13 @@ async fn by_lists(
     let read = found.len().min(left);
     // There may be no subject after this one.
     let _ = pass_on.send(left - read);
-    hold.end().await;
     let mut batches = InOrder::new();
-    for referrer in found.into_iter().take(read) {
-        batches.add(listed(remote.clone(), subject, referrer));
+    for (at, referrer) in found.into_iter().take(read).enumerate() {
+        // One manifest spends little, and most images have one signature: that one need not wait.
+        if at > 0 {
+            hold.end().await;
+        }
+        batches.add(listed(remote.clone(), subject, hold.clone(), referrer));
     }
     let mut all = Batch { found: Vec::new(), problems };
     while let Some(batch) = batches.next().await {
@@ -153,32 +156,29 @@ async fn by_lists(
     all
 }
 
-async fn by_cosigns_tag(remote: &Remote, subject: &Digest, mut hold: Hold) -> Batch {
+async fn by_cosigns_tag(remote: &Remote, subject: &Digest, hold: Hold) -> Batch {
     // sha512 digests are longer than a tag may be; cosign writes none for them.
     if subject.algorithm() != "sha256" {
         return Batch::default();
     }
     match remote.tagged(&format!("sha256-{}.sig", subject.hex())).await {
-        Ok(document) => {
-            hold.end().await;
-            manifest(remote, subject, FoundBy::CosignTag, document).await
-        }
+        Ok(document) => manifest(remote, subject, hold, FoundBy::CosignTag, document).await,
         Err(Error::NotFound { .. }) => Batch::default(),
         Err(error) => Batch::problem(error),
     }
 }
 
 /// Fetches a manifest that a list gives, and its signatures.
-async fn listed(remote: Remote, subject: Digest, referrer: Referrer) -> Batch {
+async fn listed(remote: Remote, subject: Digest, hold: Hold, referrer: Referrer) -> Batch {
     match remote.described(&referrer.descriptor).await {
-        Ok(document) => manifest(&remote, &subject, referrer.found_by, document).await,
+        Ok(document) => manifest(&remote, &subject, hold, referrer.found_by, document).await,
         Err(Error::NotFound { what }) => Batch::problem(Error::malformed(what, Malformation::ListedButMissing)),
         Err(error) => Batch::problem(error),
     }
 }
 
 /// A signature manifest and the signatures in it. What turns out to be no signature is passed over.
-async fn manifest(remote: &Remote, subject: &Digest, found_by: FoundBy, document: Document) -> Batch {
+async fn manifest(remote: &Remote, subject: &Digest, mut hold: Hold, found_by: FoundBy, document: Document) -> Batch {
     let digest = *document.digest();
     let parsed = match parse(&remote.name(&digest.to_string()), document.media_type(), document.bytes()) {
         Ok(Parsed::Manifest(manifest)) => manifest,
@@ -204,6 +204,7 @@ async fn manifest(remote: &Remote, subject: &Digest, found_by: FoundBy, document
     if layers.len() > caps::MAX_LAYERS {
         all.problems.push(Limit::Layers { manifest: digest, found: layers.len() }.into());
     }
+    hold.end().await;
     let mut known = BTreeSet::new();
     let mut blobs = InOrder::new();
     for layer in layers.into_iter().take(caps::MAX_LAYERS) {
