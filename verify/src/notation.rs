@@ -24,7 +24,7 @@ pub(crate) mod chain;
 pub(crate) mod cose;
 mod headers;
 mod jws;
-mod rfc3339;
+pub(crate) mod rfc3339;
 
 pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.cncf.notary.signature";
 pub(crate) const JWS_MEDIA_TYPE: &str = "application/jose+json";

@@ -3,7 +3,7 @@
 use assay_admission::UnixTime;
 
 /// The time, whole seconds; a fraction is dropped. `None` if the text is not RFC 3339 or the date does not exist.
-pub(super) fn parse(text: &str) -> Option<UnixTime> {
+pub(crate) fn parse(text: &str) -> Option<UnixTime> {
     let (date_time, rest) = text.split_at_checked(19)?;
     let bytes = date_time.as_bytes();
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
