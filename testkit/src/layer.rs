@@ -88,7 +88,7 @@ impl Layer {
     }
 
     /// The tar archive.
-    pub(crate) fn tar(&self) -> Result<Vec<u8>> {
+    pub fn tar(&self) -> Result<Vec<u8>> {
         let mut archive = Builder::new(Vec::new());
         for entry in &self.entries {
             let mut header = Header::new_gnu();

@@ -140,7 +140,10 @@ mod tests {
             r#"{"v":1,"kind":"refusal","time":1795341660,"gate":"unpack","namespace":"default","about":"default/4/x",
             "reason":{"code":"LIMIT","detail":"5000 images"},"times":57,"since":1795341600}"#,
         );
-        assert!(text.starts_with("     7  2026-11-22T10:01:00Z  refuse  unpack  default/4/x; by the gate itself"), "{text}");
+        assert!(
+            text.starts_with("     7  2026-11-22T10:01:00Z  refuse  unpack  default/4/x; by the gate itself"),
+            "{text}"
+        );
         assert!(text.ends_with("; LIMIT (5000 images); 57 times since 2026-11-22T10:00:00Z"), "{text}");
         let once = line(
             r#"{"v":1,"kind":"refusal","time":60,"gate":"unpack","namespace":"","about":"k",

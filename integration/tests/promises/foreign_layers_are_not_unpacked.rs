@@ -50,6 +50,33 @@ fn rewritten_config_that_names_the_signed_images_layers_is_refused() -> Result<(
     Ok(())
 }
 
+#[test]
+fn foreign_layers_pulled_while_observing_do_not_run_and_do_not_stop_what_is_signed() -> Result<()> {
+    for version in [Version::V2, Version::V1_6] {
+        let scene = Scene::observing(version)?;
+        let containerd = &scene.host.containerd;
+        let signed = scene.signed("signed")?;
+        let mut config = signed.manifest().config.clone();
+        config.push(b'\n');
+        // Extracted, since the policy only observes, and never given the chain's name: the diff id of its upper layer is another.
+        let foreign = ImageBuilder::busybox("foreign")?.foreign_config(&config).push(&scene.production(), "foreign")?;
+        let pulled = containerd.pull(&foreign.by_tag(), PullBy::Default)?.failure()?;
+        assert!(pulled.said("wrong diff id"), "{pulled}");
+        let (unpacked, layers) = (containerd.snapshots()?.len(), signed.manifest().diff_ids.len());
+        assert!(unpacked < layers, "{unpacked} of {layers} layers");
+        containerd.pull(&signed.by_tag(), PullBy::Default)?.success()?;
+        scene.host.node.apply_policy(&scene.policy.in_mode("enforce"))?;
+        // The foreign image is there and claims the very layers.
+        containerd.ctr(&["content", "fetch", "--plain-http", &foreign.by_tag()])?.success()?;
+        containerd.run(&signed.by_tag(), &[])?.success()?;
+        // What is not unpacked is not extracted beside it.
+        containerd.remove_image(&signed.by_tag())?;
+        containerd.collect_garbage()?;
+        refused(containerd.pull(&signed.by_tag(), PullBy::Default)?, "AMBIGUOUS_CONFIG")?;
+    }
+    Ok(())
+}
+
 fn foreign_layers(scene: &Scene, signed: &assay_testkit::PushedImage) -> Result<assay_testkit::PushedImage> {
     // As many layers as the configuration names: containerd itself refuses another number.
     ImageBuilder::busybox("foreign")?.foreign_config(&signed.manifest().config).push(&scene.production(), "foreign")
