@@ -10,6 +10,8 @@ pub(crate) const MAX_HEADER_BYTES: usize = 16 << 10;
 pub(crate) const MAX_HEADERS: usize = 64;
 /// Manifest, index, config, envelope: registries accept manifests up to 4 MiB, and so does containerd.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = assay_admission::MAX_DOCUMENT_BYTES;
+/// What may be read of a signature before the image's own documents are on their way; a usual one has 20 KiB.
+pub(crate) const SMALL_DOCUMENT_BYTES: u64 = 64 << 10;
 /// A bearer token with many claims has 10 KiB.
 pub(crate) const MAX_TOKEN_BYTES: usize = 64 << 10;
 /// Of an error answer only its code is read.

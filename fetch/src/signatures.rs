@@ -37,8 +37,8 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// A search for nothing yet. Lists are asked for at once, and the first manifest of each; all else that they name waits
-    /// for [`Self::release`], so that others' signatures cannot spend what the image's own documents need.
+    /// A search for nothing yet. Lists are asked for at once, and so is one small signature in each; all else that they name
+    /// waits for [`Self::release`], so that others' signatures cannot spend what the image's own documents need.
     pub(crate) fn new(remote: Remote) -> Self {
         let (sender, left) = oneshot::channel();
         sender.send(caps::MAX_SIGNATURES).expect("the receiver is still here");
@@ -84,9 +84,11 @@ impl Search {
 struct Hold(Option<watch::Receiver<()>>);
 
 impl Hold {
-    /// Waits until the search is released: the sender goes, and never sends.
-    async fn end(&mut self) {
-        if let Some(receiver) = &mut self.0 {
+    /// Waits until the search is released (the sender goes, and never sends), unless `document` is a small one and the first
+    /// in its list: most images have one signature, and that one need not wait.
+    async fn end_for(&mut self, at: usize, document: &Descriptor) {
+        let is_small = document.size <= caps::SMALL_DOCUMENT_BYTES;
+        if let Some(receiver) = self.0.as_mut().filter(|_| at > 0 || !is_small) {
             while receiver.changed().await.is_ok() {}
         }
     }
@@ -143,10 +145,7 @@ async fn by_lists(
     let _ = pass_on.send(left - read);
     let mut batches = InOrder::new();
     for (at, referrer) in found.into_iter().take(read).enumerate() {
-        // One manifest spends little, and most images have one signature: that one need not wait.
-        if at > 0 {
-            hold.end().await;
-        }
+        hold.end_for(at, &referrer.descriptor).await;
         batches.add(listed(remote.clone(), subject, hold.clone(), referrer));
     }
     let mut all = Batch { found: Vec::new(), problems };
@@ -204,10 +203,10 @@ async fn manifest(remote: &Remote, subject: &Digest, mut hold: Hold, found_by: F
     if layers.len() > caps::MAX_LAYERS {
         all.problems.push(Limit::Layers { manifest: digest, found: layers.len() }.into());
     }
-    hold.end().await;
     let mut known = BTreeSet::new();
     let mut blobs = InOrder::new();
-    for layer in layers.into_iter().take(caps::MAX_LAYERS) {
+    for (at, layer) in layers.into_iter().take(caps::MAX_LAYERS).enumerate() {
+        hold.end_for(at, layer).await;
         // cosign's layers differ by annotation and may share their bytes.
         if !known.insert(layer.digest) {
             continue;
