@@ -135,6 +135,11 @@ impl Overlay {
         }
     }
 
+    /// Makes ahead what the next [`Self::create`] needs, if it is not there.
+    pub fn provide(&self) {
+        self.folders.provide();
+    }
+
     /// The mounts of an active snapshot or a view.
     ///
     /// # Errors

@@ -70,6 +70,9 @@ impl Snapshotter {
         let mounts = self
             .on_disk(Some(permit), move |overlay| overlay.create(kind, &key, parent.as_deref(), labels, admission))
             .await?;
+        // While the layer is extracted, and nobody waits for it.
+        let overlay = Arc::clone(&self.overlay);
+        tokio::task::spawn_blocking(move || overlay.provide());
         Ok(mounts.into_iter().map(mount_message).collect())
     }
 

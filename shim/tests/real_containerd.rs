@@ -135,7 +135,8 @@ impl Host {
     /// The folders of snapshots that exist; removed ones are deleted in the background.
     fn snapshots(&self) -> usize {
         let names = fs::read_dir(self.path("s/snapshots")).unwrap();
-        names.filter(|name| !name.as_ref().unwrap().file_name().to_string_lossy().starts_with("rm-")).count()
+        // What is being deleted and what was made ahead have other names.
+        names.filter(|name| name.as_ref().unwrap().file_name().to_string_lossy().parse::<u64>().is_ok()).count()
     }
 
     /// An OCI archive with busybox and `layers - 1` layers of a file each.

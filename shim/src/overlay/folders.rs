@@ -27,6 +27,14 @@ use super::{NewKind, OverlayError, record::Usage, usage};
 /// Beginning of the name of what is to be deleted.
 const DEAD: &str = "rm-";
 
+/// What is written to a snapshot.
+const UPPER: &str = "fs";
+const UPPER_MODE: u32 = 0o755;
+/// overlayfs' own folder.
+const WORK: &str = "work";
+/// Beginning of the name of what is made ahead.
+const SPARE: &str = "spare-";
+
 /// The folder of all snapshots.
 #[derive(Debug)]
 pub(super) struct Folders {
@@ -34,7 +42,9 @@ pub(super) struct Folders {
     handle: Arc<File>,
     /// Held by the one thread that deletes.
     reaping: Mutex<()>,
-    /// Names the parts of trees that are taken apart.
+    /// A folder as [`NewKind::Active`] needs it, made ahead: three new folders are a good part of what a Prepare costs.
+    spare: Mutex<Option<PathBuf>>,
+    /// Names the parts of trees that are taken apart, and spare folders.
     parts: AtomicU64,
 }
 
@@ -47,40 +57,64 @@ impl Folders {
             .create(&snapshots)
             .map_err(|error| OverlayError::io(&snapshots, error))?;
         let handle = File::open(&snapshots).map_err(|error| OverlayError::io(&snapshots, error))?;
-        Ok(Self { snapshots, handle: Arc::new(handle), reaping: Mutex::new(()), parts: AtomicU64::new(0) })
+        Ok(Self {
+            snapshots,
+            handle: Arc::new(handle),
+            reaping: Mutex::new(()),
+            spare: Mutex::new(None),
+            parts: AtomicU64::new(0),
+        })
     }
 
     /// What is written to the snapshot.
     pub(super) fn upper(&self, id: u64) -> PathBuf {
-        self.snapshots.join(id.to_string()).join("fs")
+        self.snapshots.join(id.to_string()).join(UPPER)
     }
 
     /// overlayfs' own folder.
     pub(super) fn work(&self, id: u64) -> PathBuf {
-        self.snapshots.join(id.to_string()).join("work")
+        self.snapshots.join(id.to_string()).join(WORK)
     }
 
     /// Makes the folder. The root of an overlay shows owner and mode of its top layer, so they follow the parent's.
     pub(super) fn make(&self, id: u64, kind: NewKind, parent: Option<u64>) -> Result<(), OverlayError> {
         let folder = self.snapshots.join(id.to_string());
-        make_folder(&folder, 0o700)?;
+        match kind {
+            NewKind::Active if self.take_spare(&folder) => {}
+            NewKind::Active => make_active(&folder)?,
+            NewKind::View => make_folder(&folder, 0o700).and_then(|()| make_folder(&folder.join(UPPER), UPPER_MODE))?,
+        }
+        let Some(parent) = parent.map(|parent| self.upper(parent)) else { return Ok(()) };
+        let metadata = fs::symlink_metadata(&parent).map_err(|error| OverlayError::io(&parent, error))?;
         let upper = self.upper(id);
-        match parent {
-            None => make_folder(&upper, 0o755)?,
-            Some(parent) => {
-                let parent = self.upper(parent);
-                let metadata = fs::symlink_metadata(&parent).map_err(|error| OverlayError::io(&parent, error))?;
-                make_folder(&upper, metadata.mode() & 0o7777)?;
-                chown(&upper, Some(metadata.uid()), Some(metadata.gid()))
-                    // Changing the owner clears set-id bits.
-                    .and_then(|()| fs::set_permissions(&upper, Permissions::from_mode(metadata.mode() & 0o7777)))
-                    .map_err(|error| OverlayError::io(&upper, error))?;
+        chown(&upper, Some(metadata.uid()), Some(metadata.gid()))
+            // Changing the owner clears set-id bits.
+            .and_then(|()| fs::set_permissions(&upper, Permissions::from_mode(metadata.mode() & 0o7777)))
+            .map_err(|error| OverlayError::io(&upper, error))
+    }
+
+    /// Makes a folder ahead, if there is none. It is no loss if that fails: the next snapshot will say why.
+    pub(super) fn provide(&self) {
+        // Somebody takes, makes or clears one just now.
+        let Ok(mut spare) = self.spare.try_lock() else { return };
+        if spare.is_none() {
+            let part = self.parts.fetch_add(1, Ordering::Relaxed);
+            let folder = self.snapshots.join(format!("{SPARE}{part}"));
+            match make_active(&folder) {
+                Ok(()) => *spare = Some(folder),
+                Err(error) => tracing::debug!(%error, "no folder could be made ahead"),
             }
         }
-        match kind {
-            NewKind::Active => make_folder(&self.work(id), 0o711),
-            NewKind::View => Ok(()),
-        }
+    }
+
+    /// Gives the spare folder, if there is one, the name of a snapshot's.
+    fn take_spare(&self, folder: &Path) -> bool {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        spare.is_some_and(|spare| {
+            renameat_with(CWD, &spare, CWD, folder, RenameFlags::NOREPLACE)
+                .inspect_err(|error| tracing::warn!(%error, "the folder made ahead cannot be used"))
+                .is_ok()
+        })
     }
 
     /// The folder of all snapshots' folders, whose sync makes their names durable.
@@ -105,6 +139,9 @@ impl Folders {
 
     /// Moves every folder out of the way whose id is not in `ids`.
     pub(super) fn retire_all_but(&self, ids: &BTreeSet<u64>) -> Result<(), OverlayError> {
+        // What was made ahead goes too: whoever cleans up wants to see nothing that belongs to nobody.
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        *spare = None;
         let entries = fs::read_dir(&self.snapshots).map_err(|error| OverlayError::io(&self.snapshots, error))?;
         for entry in entries {
             let name = entry.map_err(|error| OverlayError::io(&self.snapshots, error))?.file_name();
@@ -192,6 +229,13 @@ impl Folders {
         let upper = self.upper(id);
         usage::disk_usage(&upper).map_err(|error| OverlayError::io(upper, error))
     }
+}
+
+/// A folder to write to, as long as it has no parent.
+fn make_active(folder: &Path) -> Result<(), OverlayError> {
+    make_folder(folder, 0o700)?;
+    make_folder(&folder.join(UPPER), UPPER_MODE)?;
+    make_folder(&folder.join(WORK), 0o711)
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), OverlayError> {

@@ -170,6 +170,33 @@ fn the_upper_folder_follows_owner_and_mode_of_its_parent() {
 }
 
 #[test]
+fn a_folder_made_ahead_is_used_once_like_any_other_and_is_not_left_behind() {
+    let (root, overlay) = open();
+    let a = layer(&overlay, 0, None);
+    let parent = root.path().join("snapshots/1/fs");
+    chown(&parent, Some(123), Some(456)).unwrap();
+    fs::set_permissions(&parent, fs::Permissions::from_mode(0o2751)).unwrap();
+    overlay.provide();
+    overlay.provide();
+    assert_eq!(folders(root.path()), ["1", "spare-0"]);
+    overlay.create(NewKind::View, "default/3/v", Some(&a), BTreeMap::new(), Admission::Other).unwrap();
+    assert_eq!(folders(root.path()), ["1", "2", "spare-0"]);
+    active(&overlay, "default/4/c", Some(&a)).unwrap();
+    active(&overlay, "default/5/c", None).unwrap();
+    assert_in_step(root.path(), &overlay);
+    let mode = |path: &str| fs::metadata(root.path().join("snapshots").join(path)).unwrap().mode() & 0o7777;
+    let upper = fs::metadata(root.path().join("snapshots/3/fs")).unwrap();
+    assert_eq!((upper.uid(), upper.gid(), mode("3"), mode("3/fs"), mode("3/work")), (123, 456, 0o700, 0o2751, 0o711));
+    overlay.provide();
+    overlay.cleanup().unwrap();
+    assert_in_step(root.path(), &overlay);
+    overlay.provide();
+    drop(overlay);
+    let overlay = Overlay::open(root.path()).unwrap();
+    assert_in_step(root.path(), &overlay);
+}
+
+#[test]
 fn usage_counts_a_file_with_two_names_once() {
     let (root, overlay) = open();
     active(&overlay, "default/1/c", None).unwrap();
