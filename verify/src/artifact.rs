@@ -67,7 +67,7 @@ pub(crate) fn verify(
 }
 
 /// The signature manifest, if it is about the image and has a bearable number of layers.
-fn read(image: &BoundImage, artifact: &Artifact) -> Result<Manifest, RejectionReason> {
+pub(crate) fn read(image: &BoundImage, artifact: &Artifact) -> Result<Manifest, RejectionReason> {
     let manifest = oci::parse_manifest(&artifact.manifest)?;
     let about = image
         .subjects()
@@ -132,7 +132,7 @@ fn verify_layer(
 }
 
 /// The collected bytes of `layer`: a [`Document`] knows its own hash, so a blob under a false digest is simply not found.
-fn blob_of<'a>(artifact: &'a Artifact, layer: &Layer) -> Result<&'a Document, RejectionReason> {
+pub(crate) fn blob_of<'a>(artifact: &'a Artifact, layer: &Layer) -> Result<&'a Document, RejectionReason> {
     let wanted = &layer.descriptor;
     let blob = artifact.blobs.iter().find(|blob| *blob.digest() == wanted.digest);
     let blob = blob.ok_or(RejectionReason::MissingBlob(wanted.digest))?;

@@ -175,6 +175,9 @@ pub enum RejectionReason {
         /// What it signs.
         found: String,
     },
+    /// It says that the image is signed, and an attestation was looked for.
+    #[error("it is a signature, and a signature is no attestation")]
+    Signature,
     /// No key of the policy made it.
     #[error("no key of the policy made it")]
     UnknownKey,

@@ -35,7 +35,12 @@ pub(crate) enum JsonError {
 
 /// Reads one document: UTF-8, nothing behind it, no key twice in an object, and no field twice in another case.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
-    let work = Work { values: Cell::new(0), limit: Cell::new(None) };
+    parse_up_to(bytes, MAX_JSON_VALUES)
+}
+
+/// The same for a document with at most `most` values.
+pub(crate) fn parse_up_to(bytes: &[u8], most: usize) -> Result<Value<'_>, JsonError> {
+    let work = Work { values: Cell::new(0), most, limit: Cell::new(None) };
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     ValueSeed { depth: 0, keys: Keys::Fields, work: &work }
         .deserialize(&mut reader)
@@ -54,6 +59,7 @@ pub(crate) fn parse_object<T>(
 
 struct Work {
     values: Cell<usize>,
+    most: usize,
     limit: Cell<Option<LimitReached>>,
 }
 
@@ -92,8 +98,8 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
         let values = self.work.values.get();
-        if values >= MAX_JSON_VALUES {
-            return Err(self.work.stop("values in a JSON document", MAX_JSON_VALUES));
+        if values >= self.work.most {
+            return Err(self.work.stop("values in a JSON document", self.work.most));
         }
         self.work.values.set(values + 1);
         deserializer.deserialize_any(self)

@@ -2,6 +2,7 @@
 //! Pure: no clock, files, network, environment or randomness. Time and bytes are arguments.
 
 mod artifact;
+mod attestation;
 mod bundle;
 mod der;
 mod evidence;
@@ -18,6 +19,12 @@ pub mod signing;
 mod simple_signing;
 mod trust;
 
+pub use attestation::{
+    Attestation, AttestationFindings, AttestationFormat, AttestationRejection, Component, CycloneDx, Discovered,
+    OpenVex, Package, Predicate, Provenance, Report, Resource, Sarif, Severity, Spdx, StatementVersion,
+    UnprovedStatement, VerificationResult, VerificationSummary, VexStatement, VexStatus, Vulnerabilities,
+    read_unproved,
+};
 pub use evidence::{Artifact, Evidence, FoundBy};
 pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer};
 pub use image::{BindError, BoundImage, bind, claim_of};
@@ -38,6 +45,29 @@ pub fn verify(image: &BoundImage, evidence: &Evidence, trust: &Trust, at: UnixTi
     let mut findings = Findings::default();
     for artifact in evidence.artifacts() {
         if let Err(limit) = artifact::verify(&question, artifact, budget, &mut findings) {
+            findings.limit = Some(limit);
+            break;
+        }
+    }
+    findings
+}
+
+/// What others stated about `image` in `evidence`, proved to someone who trusts `trust`, at the time `at`.
+///
+/// Every attestation found ends either as an [`Attestation`] or as an [`AttestationRejection`]; signatures are neither. The work is
+/// bounded by `budget`.
+#[must_use]
+pub fn verify_attestations(
+    image: &BoundImage,
+    evidence: &Evidence,
+    trust: &Trust,
+    at: UnixTime,
+    budget: &mut Budget,
+) -> AttestationFindings {
+    let question = artifact::Question { image, trust, at };
+    let mut findings = AttestationFindings::default();
+    for artifact in evidence.artifacts() {
+        if let Err(limit) = attestation::verify(&question, artifact, budget, &mut findings) {
             findings.limit = Some(limit);
             break;
         }

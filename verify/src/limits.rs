@@ -14,6 +14,8 @@ pub(crate) const MAX_STORE_CERTIFICATES: usize = 1024;
 pub(crate) const MAX_JSON_DEPTH: usize = 64;
 /// Values in a JSON document. The config of an image with 128 layers has about 1,000; this bounds memory, not meaning.
 pub(crate) const MAX_JSON_VALUES: usize = 100_000;
+/// Values in a statement. An SBOM of 3 MiB, which is what fits into an envelope, has about 150,000.
+pub(crate) const MAX_STATEMENT_VALUES: usize = 250_000;
 /// Layers of one image. Overlayfs and Docker stop at 127 or 128.
 pub(crate) const MAX_LAYERS: usize = 256;
 /// Manifests in one index. The largest public ones have about 50.

@@ -1,6 +1,7 @@
 //! What verification accepts and refuses, against real signatures and against crafted ones. One test binary: linking is slow.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod attestations;
 mod bundles;
 mod certificates;
 mod cose;
@@ -8,6 +9,7 @@ mod images;
 mod jws;
 mod mutation;
 mod oci_types;
+mod predicates;
 mod real;
 mod signing;
 mod simple_signing;
