@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use assay_admission::{
@@ -43,6 +44,10 @@ const MAX_INDEXES: usize = 32;
 const MAX_CONFIG_BYTES: usize = 16 << 20;
 /// Most configs that are read at the same time; those too large to be judged are read one by one.
 const PARALLEL_READS: usize = 16;
+
+/// How often it is tried to read ahead: containerd may be started a while after the snapshotter.
+const AHEAD_ATTEMPTS: usize = 60;
+const AHEAD_PAUSE: Duration = Duration::from_secs(2);
 
 /// Finds the images of a chain.
 #[derive(Clone, Debug)]
@@ -157,6 +162,32 @@ impl Images {
         }
     }
 
+    /// Reads beforehand what the first question about a namespace would have to read: on a node of thousands of images that takes
+    /// longer than a question may. Tries again while containerd does not answer; nothing depends on its success.
+    pub(crate) async fn learn_ahead(&self, namespace: &Namespace) {
+        for _ in 0..AHEAD_ATTEMPTS {
+            match self.learn_all(namespace).await {
+                Ok(()) => return,
+                Err(error) if error.is_limit() => {
+                    return tracing::warn!(%namespace, %error, "images are not read ahead");
+                }
+                Err(error) => tracing::debug!(%namespace, %error, "images could not be read ahead yet"),
+            }
+            tokio::time::sleep(AHEAD_PAUSE).await;
+        }
+    }
+
+    async fn learn_all(&self, namespace: &Namespace) -> Result<(), MappingError> {
+        let content = self.content(namespace, &[]).await?;
+        self.learn(namespace, &content.manifests).await?;
+        // Manifests are read for what is extracted only where there are many.
+        if content.manifests.len() > MAX_CLAIMS {
+            let manifests: Vec<Digest> = content.manifests.iter().map(|(manifest, _)| *manifest).collect();
+            self.learn_blobs(namespace, &manifests).await?;
+        }
+        Ok(())
+    }
+
     /// What [`Self::of_chain`] will probably find, from what was admitted last; `None` if nothing speaks for anything.
     pub(crate) fn expected(&self, namespace: &Namespace, chain: &Digest, purpose: Purpose) -> Option<Expected> {
         let prefix = prefix(chain);
@@ -255,7 +286,10 @@ impl Images {
         match purpose {
             // Layers that are there are those of every image that has them.
             Purpose::Use => return Ok(Many::alike(claims)),
-            Purpose::Extraction => self.learn_blobs(namespace, &claims).await?,
+            Purpose::Extraction => {
+                let manifests: Vec<Digest> = claims.iter().map(|claim| claim.manifest).collect();
+                self.learn_blobs(namespace, &manifests).await?;
+            }
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -275,13 +309,13 @@ impl Images {
 
     /// Reads the manifests that were never read before and remembers what their layers are. What is not there or too large is
     /// not known.
-    async fn learn_blobs(&self, namespace: &Namespace, claims: &[ImageClaim]) -> Result<(), MappingError> {
+    async fn learn_blobs(&self, namespace: &Namespace, manifests: &[Digest]) -> Result<(), MappingError> {
         let unknown: Vec<Digest> = {
             let mut known = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() + claims.len() > MAX_REMEMBERED {
+            if known.len() + manifests.len() > MAX_REMEMBERED {
                 known.clear();
             }
-            claims.iter().map(|claim| claim.manifest).filter(|manifest| !known.contains_key(manifest)).collect()
+            manifests.iter().copied().filter(|manifest| !known.contains_key(manifest)).collect()
         };
         for some in unknown.chunks(PARALLEL_READS) {
             let mut reads = tokio::task::JoinSet::new();

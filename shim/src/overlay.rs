@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 
-use assay_admission::Digest;
+use assay_admission::{Digest, Namespace};
 
 pub use error::OverlayError;
 pub use mount::Mount;
@@ -314,6 +314,18 @@ impl Overlay {
     /// Deletes the folders of removed snapshots. What cannot be deleted is logged and tried again at the next call.
     pub fn reap(&self) {
         self.folders.reap();
+    }
+
+    /// The namespaces that have snapshots.
+    ///
+    /// # Errors
+    /// [`OverlayError`] if the metadata cannot be read.
+    pub fn namespaces(&self) -> Result<BTreeSet<Namespace>, OverlayError> {
+        self.metadata.read(|tables| {
+            let mut namespaces = BTreeSet::new();
+            tables.each(|name, _| namespaces.extend(Key::parse(name).map(|key| key.namespace)))?;
+            Ok(namespaces)
+        })
     }
 
     /// The chain of the nearest committed layer at or below `parent`, `None` if it rests on none.

@@ -1,6 +1,7 @@
 //! Wiring: from the configuration to a server on its socket, until it is told to stop.
 
 use std::{
+    collections::BTreeSet,
     fs::DirBuilder,
     future::Future,
     io,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use assay_admission::Namespace;
 use assay_proto::{SocketError, containerd::snapshots::snapshots_server::SnapshotsServer};
 use tokio::net::UnixListener;
 
@@ -86,7 +88,9 @@ pub async fn serve_on(
     make_folder(&config.snapshots, 0o700)?;
     let overlay = Arc::new(Overlay::open(&config.snapshots)?);
     let agent = Agent::at(&config.gate, &config.agent_uids());
-    let gate = UnpackGate::new(Images::of(&config.containerd), agent, config.verdict_timeout);
+    let images = Images::of(&config.containerd);
+    let ahead = tokio::spawn(learn_ahead(images.clone(), overlay.namespaces()?));
+    let gate = UnpackGate::new(images, agent, config.verdict_timeout);
     let service = SnapshotsServer::new(Snapshotter::new(overlay, gate)).max_decoding_message_size(MAX_CALL_BYTES);
     let connections = assay_proto::accept(listener, |peer| peer.uid == 0);
     let (stopping, told) = tokio::sync::oneshot::channel::<()>();
@@ -100,10 +104,18 @@ pub async fn serve_on(
         ended = &mut server => return Ok(ended?),
         () = stop => drop(stopping),
     }
+    ahead.abort();
     // Calls under way may end; a client that holds its connection open may not hold us.
     match tokio::time::timeout(STOP_TIMEOUT, server).await {
         Ok(ended) => Ok(ended?),
         Err(_) => Ok(()),
+    }
+}
+
+/// Images are most likely where snapshots are.
+async fn learn_ahead(images: Images, namespaces: BTreeSet<Namespace>) {
+    for namespace in namespaces {
+        images.learn_ahead(&namespace).await;
     }
 }
 

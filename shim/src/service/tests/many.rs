@@ -1,5 +1,7 @@
 //! More images of one layer than are examined for one answer.
 
+use assay_admission::Purpose;
+
 use super::*;
 
 /// A thousand images on one base, none of which is unpacked.
@@ -99,4 +101,17 @@ async fn other_blobs_for_the_base_of_a_thousand_stop_it_by_name_and_what_runs_on
             assert!(question.images.iter().any(|image| image.manifest == odd.manifest().to_string()));
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_is_not_read_for_the_first_question() {
+    let images = thousand();
+    let node = node_of(&images, &images[0]).await;
+    let known = crate::Images::of(&node.containerd_socket());
+    known.learn_ahead(&"default".parse().unwrap()).await;
+    assert_eq!(node.reads(), 2000);
+    let chain = images[0].chain(0);
+    known.of_chain(&"default".parse().unwrap(), &chain, Purpose::Extraction, None).await.unwrap();
+    // Manifest, config and index of each image of the part that is examined.
+    assert_eq!(node.reads(), 2000 + 3 * 128);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -204,6 +204,10 @@ impl Node {
 
     pub(super) fn root(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(super) fn containerd_socket(&self) -> PathBuf {
+        self.folder.path().join("c.sock")
     }
 
     pub(super) fn snapshots(&self) -> SnapshotsClient<Channel> {
