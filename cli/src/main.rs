@@ -6,6 +6,7 @@ mod bounded_file;
 mod console;
 mod duration;
 mod failure;
+mod inspect;
 mod keys;
 mod node;
 mod policy;
@@ -55,6 +56,12 @@ struct Global {
 enum Verb {
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
+    /// What belongs to an image, decoded: signatures, attestations and whatever else refers to it
+    ///
+    /// Nothing is verified: `assay verify` says what counts.
+    Inspect(inspect::InspectArgs),
+    /// The same as a tree, a line for each
+    Tree(inspect::InspectArgs),
     /// Policies: check one before it counts
     #[command(subcommand)]
     Policy(policy::PolicyVerb),
@@ -122,6 +129,8 @@ async fn run(context: &Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Sign(arguments) => sign::run(context, arguments).await,
         Verb::Verify(arguments) => verify::run(context, arguments).await,
+        Verb::Inspect(arguments) => inspect::run(context, arguments, inspect::Detail::All).await,
+        Verb::Tree(arguments) => inspect::run(context, arguments, inspect::Detail::Tree).await,
         Verb::Policy(verb) => policy::run(context, verb).await,
         Verb::Keys(verb) => keys::run(context, verb).await,
         Verb::Audit(verb) => audit::run(context, verb).await,

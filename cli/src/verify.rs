@@ -2,6 +2,7 @@
 //! Prints why; the exit code says it to scripts.
 
 mod agent;
+mod attested;
 mod offline;
 mod trusted;
 mod verdict;
@@ -9,6 +10,7 @@ mod verdict;
 use std::path::PathBuf;
 
 use assay_admission::{ImageRef, Platform};
+use assay_fetch::Wanted;
 use clap::Args;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
     registry::RegistryArgs,
 };
 
-use self::{offline::Fetched, trusted::Trusted};
+use self::{attested::PredicateType, offline::Fetched, trusted::Trusted};
 
 /// Judge an image: is it signed as the policy wants, and if not, why not
 ///
@@ -42,6 +44,10 @@ pub(crate) struct VerifyArgs {
     /// Who must have signed: "C=DE, ST=Berlin, O=Acme"; C, ST and O are needed
     #[arg(long, value_name = "DN", requires = "certificate_store")]
     subject: Option<String>,
+    /// Look for an attestation of this type instead of a signature: a URI, or cosign's slsaprovenance, slsaprovenance02,
+    /// slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom
+    #[arg(long = "type", value_name = "TYPE", conflicts_with_all = ["policy", "certificate_store"])]
+    predicate_type: Option<PredicateType>,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -51,15 +57,20 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
     let platform = arguments.platform.clone().unwrap_or_else(Platform::host);
     if let Some(path) = &arguments.policy {
         let policy = PolicyFile::read(context, path).await?.compile()?;
-        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform).await?;
+        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
         return offline::decide(context, &image, &fetched, &policy);
     }
     let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject) {
         (Some(key), _, _) => Trusted::key(context, key).await?,
         (None, Some(store), Some(subject)) => Trusted::certificates(store, subject)?,
+        (None, _, _) if arguments.predicate_type.is_some() => return Err(attested::nobody_trusted()),
         (None, _, _) => return agent::run(context, image, platform).await,
     };
-    let fetched = Fetched::collect(context, &arguments.registry, &image, &platform).await?;
+    if let Some(predicate_type) = &arguments.predicate_type {
+        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Attestations).await?;
+        return attested::judge(context, &image, &fetched, &trusted, predicate_type);
+    }
+    let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
     trusted.judge(context, &image, &fetched)
 }
 
@@ -115,5 +126,7 @@ mod tests {
         assert!(!parses(&["--policy", "p", "--certificate-store", "s", "--subject", "C=DE"]));
         assert!(!parses(&["--certificate-store", "s"]) && !parses(&["--subject", "C=DE"]));
         assert!(!parses(&["--platform", "linux"]));
+        assert!(parses(&["--key", "k", "--type", "vuln"]) && parses(&["--key", "k", "--type", "https://a.example/b"]));
+        assert!(!parses(&["--key", "k", "--type", "vulns"]) && !parses(&["--policy", "p", "--type", "vuln"]));
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     referrers::FoundBy,
     registry::{Access, Client, Remote},
     signatures::Search,
+    wanted::Wanted,
 };
 
 /// What to collect.
@@ -25,6 +26,8 @@ pub struct CollectRequest {
     pub platform: Option<Platform>,
     /// Digests whose signatures are wanted; those of the documents found are added.
     pub subjects: Vec<Digest>,
+    /// What of that which is attached to them is wanted.
+    pub wanted: Wanted,
     /// How long it may take, 60 s at most.
     pub time: Duration,
 }
@@ -42,6 +45,8 @@ pub enum Role {
     SignatureManifest,
     /// A layer of a signature manifest.
     SignatureBlob,
+    /// A manifest of something else that refers to the image. Its layers are not collected.
+    OtherManifest,
 }
 
 /// A document that was found.
@@ -146,7 +151,7 @@ fn is_nobody_there(errors: &[Error]) -> bool {
 
 impl Collection<'_> {
     async fn run(&mut self, request: &CollectRequest) -> Result<(), Stop> {
-        let mut search = Search::new(self.remote.clone());
+        let mut search = Search::new(self.remote.clone(), request.wanted);
         let subjects: BTreeSet<Digest> = request.subjects.iter().copied().collect();
         if subjects.len() > caps::MAX_SUBJECTS {
             self.note(Limit::Subjects(subjects.len()).into())?;

@@ -22,6 +22,7 @@ mod server;
 mod signatures;
 mod tls;
 mod transport;
+mod wanted;
 
 pub use collect::{CollectRequest, Collected, Role};
 pub use config::{Config, HostPattern, HostPatternError, Realm};
@@ -30,3 +31,4 @@ pub use push::{Listed, NewReferrer, TypeField};
 pub use referrers::{FoundBy, Likelihood, Referrer, Referrers};
 pub use registry::{Access, Client, Remote};
 pub use server::Service;
+pub use wanted::Wanted;

@@ -13,6 +13,7 @@ use crate::{
     hosts::Endpoint,
     registry::{Remote, media_type},
     transport::Ask,
+    wanted::Wanted,
 };
 
 /// Where a document was found.
@@ -24,7 +25,7 @@ pub enum FoundBy {
     ReferrersApi,
     /// The tag `sha256-<hex>`.
     ReferrersTag,
-    /// cosign's tag `sha256-<hex>.sig`.
+    /// cosign's tag `sha256-<hex>.sig`, or `.att` for attestations.
     CosignTag,
 }
 
@@ -42,10 +43,12 @@ pub struct Referrer {
 /// What an artifact type says about a referrer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Likelihood {
-    /// The type of a known signature format.
+    /// The type of a known format of what is wanted.
     Signature,
     /// No type, or one that says nothing: the manifest itself has to be read.
     Unknown,
+    /// The type of something else.
+    Other,
 }
 
 /// The referrers of one digest that may be signatures, likely ones first, and what went wrong on the way.
@@ -63,35 +66,6 @@ enum Api {
     Absent,
 }
 
-/// Artifact type of Notary Project signatures.
-pub(crate) const NOTARY_SIGNATURE: &str = "application/vnd.cncf.notary.signature";
-/// Prefix of all Sigstore bundle types.
-pub(crate) const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
-const COSIGN_SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-
-/// Whether an artifact type is that of a signature. `None`: it is something else for sure, and is not fetched.
-fn likelihood(artifact_type: Option<&str>) -> Option<Likelihood> {
-    match artifact_type {
-        Some(text) if is_signature_type(text) => Some(Likelihood::Signature),
-        None | Some("" | EMPTY | MediaType::OCI_CONFIG) => Some(Likelihood::Unknown),
-        Some(_) => None,
-    }
-}
-
-/// Whether an artifact or config type is that of a signature manifest.
-pub(crate) fn is_signature_type(text: &str) -> bool {
-    matches!(text, NOTARY_SIGNATURE | COSIGN_SIGNATURE) || text.starts_with(SIGSTORE_BUNDLE)
-}
-
-/// Whether a layer of this type is a signature.
-pub(crate) fn is_signature_layer(media_type: &MediaType) -> bool {
-    matches!(
-        media_type.as_str(),
-        "application/jose+json" | "application/cose" | "application/vnd.dev.cosign.simplesigning.v1+json"
-    ) || media_type.as_str().starts_with(SIGSTORE_BUNDLE)
-}
-
 /// The tag under which registries without the API keep a subject's referrers (distribution-spec, "Referrers Tag Schema"):
 /// at most 32 characters of the algorithm and 64 of the value.
 pub(crate) fn fallback_tag(subject: &Digest) -> String {
@@ -99,17 +73,17 @@ pub(crate) fn fallback_tag(subject: &Digest) -> String {
 }
 
 impl Remote {
-    /// The manifests that refer to `subject` and may be signatures: from the first server that lists any.
-    pub async fn referrers(&self, subject: &Digest) -> Referrers {
+    /// The manifests that refer to `subject` and may be what is wanted: from the first server that lists any.
+    pub async fn referrers(&self, subject: &Digest, wanted: Wanted) -> Referrers {
         let mut result = Referrers::default();
         if !self.endpoints().iter().any(|endpoint| endpoint.resolve) {
             result.problems.push(self.no_server("resolve"));
         }
         for endpoint in self.endpoints().iter().filter(|endpoint| endpoint.resolve) {
-            let (entries, outcome, found_by) = self.list(endpoint, subject).await;
+            let (entries, outcome, found_by) = self.list(endpoint, subject, wanted).await;
             let ends = outcome.as_ref().is_err_and(Error::ends_collection);
             result.problems.extend(outcome.err());
-            sort_out(subject, entries, found_by, &mut result);
+            sort_out(subject, entries, found_by, wanted, &mut result);
             if ends || !result.found.is_empty() {
                 break;
             }
@@ -119,12 +93,17 @@ impl Remote {
 
     /// What one server lists, with what ended the list early. Both places are asked at once; the tag counts only where the
     /// server says that it has no API, and what the tag held or lacked elsewhere is not even waited for.
-    async fn list(&self, endpoint: &Endpoint, subject: &Digest) -> (Vec<Entry>, Result<(), Error>, FoundBy) {
+    async fn list(
+        &self,
+        endpoint: &Endpoint,
+        subject: &Digest,
+        wanted: Wanted,
+    ) -> (Vec<Entry>, Result<(), Error>, FoundBy) {
         let mut listed = Vec::new();
         let mut tagged = None;
-        let mut fallback = pin!(self.fallback(endpoint, subject));
+        let mut fallback = pin!(self.fallback(endpoint, subject, wanted));
         let api = {
-            let mut pages = pin!(self.pages(endpoint, subject, &mut listed));
+            let mut pages = pin!(self.pages(endpoint, subject, wanted, &mut listed));
             loop {
                 tokio::select! {
                     biased;
@@ -150,7 +129,13 @@ impl Remote {
     }
 
     /// Reads the pages of the referrers API into `entries`.
-    async fn pages(&self, endpoint: &Endpoint, subject: &Digest, entries: &mut Vec<Entry>) -> Result<Api, Error> {
+    async fn pages(
+        &self,
+        endpoint: &Endpoint,
+        subject: &Digest,
+        wanted: Wanted,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Api, Error> {
         let what = self.name(&subject.to_string());
         let mut url = self.url(endpoint, &format!("referrers/{subject}"));
         let mut seen = HashSet::new();
@@ -177,7 +162,7 @@ impl Remote {
                 return Err(Error::malformed(what, Malformation::Header("Content-Type")));
             };
             match parse(&what, &media_type, &answer.body)? {
-                Parsed::Index(page) => entries.extend(page.into_iter().filter(may_be_signature)),
+                Parsed::Index(page) => entries.extend(page.into_iter().filter(|entry| may_be(wanted, entry))),
                 Parsed::Manifest(_) => {
                     return Err(Error::malformed(what, Malformation::Rule("referrers are an index")));
                 }
@@ -195,28 +180,28 @@ impl Remote {
     }
 
     /// Reads the index under the fallback tag; no such tag is an empty list.
-    async fn fallback(&self, endpoint: &Endpoint, subject: &Digest) -> Result<Vec<Entry>, Error> {
+    async fn fallback(&self, endpoint: &Endpoint, subject: &Digest, wanted: Wanted) -> Result<Vec<Entry>, Error> {
         let tag = fallback_tag(subject);
         let document = match self.manifest_at(endpoint, &tag, None).await {
             Err(Error::NotFound { .. }) => return Ok(Vec::new()),
             document => document?,
         };
         match parse(&self.name(&tag), document.media_type(), document.bytes())? {
-            Parsed::Index(list) => Ok(list.into_iter().filter(may_be_signature).collect()),
+            Parsed::Index(list) => Ok(list.into_iter().filter(|entry| may_be(wanted, entry)).collect()),
             Parsed::Manifest(_) => Err(Error::malformed(self.name(&tag), Malformation::Rule("referrers are an index"))),
         }
     }
 }
 
-fn may_be_signature(entry: &Entry) -> bool {
-    likelihood(entry.artifact_type.as_deref()).is_some()
+fn may_be(wanted: Wanted, entry: &Entry) -> bool {
+    wanted.likelihood(entry.artifact_type.as_deref()).is_some()
 }
 
 /// Likely signatures first, so that what says nothing of itself cannot push them out of the cap.
-fn sort_out(subject: &Digest, entries: Vec<Entry>, found_by: FoundBy, result: &mut Referrers) {
+fn sort_out(subject: &Digest, entries: Vec<Entry>, found_by: FoundBy, wanted: Wanted, result: &mut Referrers) {
     let mut known = HashSet::new();
     for entry in entries {
-        let Some(likelihood) = likelihood(entry.artifact_type.as_deref()) else { continue };
+        let Some(likelihood) = wanted.likelihood(entry.artifact_type.as_deref()) else { continue };
         match entry.descriptor {
             Some(descriptor) if known.insert(descriptor.digest) => {
                 result.found.push(Referrer { descriptor, found_by, likelihood });
@@ -263,22 +248,6 @@ mod tests {
         for none in ["", "</a>", "</a; rel=next", "</a>; rel=\"prev\"", "rel=next"] {
             assert_eq!(next_link(none), Vec::<String>::new(), "{none}");
         }
-    }
-
-    #[test]
-    fn only_types_that_are_surely_something_else_are_passed_over() {
-        for text in [
-            NOTARY_SIGNATURE,
-            "application/vnd.dev.sigstore.bundle.v0.3+json",
-            COSIGN_SIGNATURE,
-            "application/vnd.dev.sigstore.bundle+json;version=0.2",
-        ] {
-            assert_eq!(likelihood(Some(text)), Some(Likelihood::Signature), "{text}");
-        }
-        for text in [None, Some(""), Some(EMPTY), Some(MediaType::OCI_CONFIG)] {
-            assert_eq!(likelihood(text), Some(Likelihood::Unknown), "{text:?}");
-        }
-        assert_eq!(likelihood(Some("application/spdx+json")), None);
     }
 
     #[test]

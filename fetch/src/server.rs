@@ -21,6 +21,7 @@ use crate::{
     error::{Problem, ProblemKind},
     referrers::FoundBy,
     registry::Client,
+    wanted::Wanted,
 };
 
 /// Serves collections to the agent. Clones share client and counters.
@@ -184,7 +185,8 @@ fn parse(message: wire::CollectRequest) -> Result<CollectRequest, String> {
     if message.deadline_ms == 0 {
         return Err("deadline_ms: there is no time to collect in".to_owned());
     }
-    Ok(CollectRequest { image, platform, subjects, time: Duration::from_millis(message.deadline_ms.into()) })
+    let time = Duration::from_millis(message.deadline_ms.into());
+    Ok(CollectRequest { image, platform, subjects, wanted: Wanted::Signatures, time })
 }
 
 fn collected_message(collected: Collected) -> wire::Collected {
@@ -194,6 +196,8 @@ fn collected_message(collected: Collected) -> wire::Collected {
         Role::Config => wire::Role::Config,
         Role::SignatureManifest => wire::Role::SignatureManifest,
         Role::SignatureBlob => wire::Role::SignatureBlob,
+        // Never collected for an agent, which asks for signatures alone.
+        Role::OtherManifest => wire::Role::Unspecified,
     };
     let found_by = match collected.found_by {
         FoundBy::Name => wire::FoundBy::Name,

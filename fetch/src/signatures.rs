@@ -13,8 +13,9 @@ use crate::{
     document::{Parsed, parse},
     error::{Error, Limit, Malformation},
     in_order::{InOrder, Panicked},
-    referrers::{FoundBy, Referrer, Referrers, is_signature_layer, is_signature_type},
+    referrers::{FoundBy, Referrer, Referrers},
     registry::Remote,
+    wanted::Wanted,
 };
 
 /// What one piece of work brought, and what it could not have.
@@ -28,6 +29,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Search {
     remote: Remote,
+    wanted: Wanted,
     subjects: Vec<Digest>,
     batches: InOrder<Batch>,
     /// How many signatures the next subject may read: what those before it left, so that it is the same in every run.
@@ -39,10 +41,11 @@ pub(crate) struct Search {
 impl Search {
     /// A search for nothing yet. Lists are asked for at once, and so is one small signature in each; all else that they name
     /// waits for [`Self::release`], so that others' signatures cannot spend what the image's own documents need.
-    pub(crate) fn new(remote: Remote) -> Self {
+    pub(crate) fn new(remote: Remote, wanted: Wanted) -> Self {
         let (sender, left) = oneshot::channel();
         sender.send(caps::MAX_SIGNATURES).expect("the receiver is still here");
-        Self { remote, subjects: Vec::new(), batches: InOrder::new(), left, hold: Some(watch::Sender::new(())) }
+        let hold = Some(watch::Sender::new(()));
+        Self { remote, wanted, subjects: Vec::new(), batches: InOrder::new(), left, hold }
     }
 
     /// Everything that is more important is on its way.
@@ -62,7 +65,8 @@ impl Search {
         let (pass_on, next) = oneshot::channel();
         let left = std::mem::replace(&mut self.left, next);
         let hold = Hold(self.hold.as_ref().map(watch::Sender::subscribe));
-        self.batches.add(signatures(self.remote.clone(), subject, hold, left, pass_on));
+        let place = Place { remote: self.remote.clone(), subject, wanted: self.wanted };
+        self.batches.add(signatures(place, hold, left, pass_on));
         Ok(())
     }
 
@@ -99,6 +103,19 @@ impl Batch {
         Self { found: Vec::new(), problems: vec![error.into()] }
     }
 
+    /// What is attached to the image and is nothing that is verified.
+    fn other(subject: Digest, found_by: FoundBy, document: &Document) -> Self {
+        let found = vec![Collected {
+            role: Role::OtherManifest,
+            found_by,
+            media_type: document.media_type().clone(),
+            content: document.bytes().to_vec(),
+            subject: Some(subject),
+            parent: None,
+        }];
+        Self { found, problems: Vec::new() }
+    }
+
     fn append(&mut self, mut other: Self) {
         self.found.append(&mut other.found);
         self.problems.append(&mut other.problems);
@@ -112,29 +129,36 @@ impl From<Panicked> for Batch {
     }
 }
 
-/// All signatures of one digest: by its referrers, and under cosign's tag.
-async fn signatures(
+/// Where something is looked for: in one repository, about one digest.
+#[derive(Clone, Debug)]
+struct Place {
     remote: Remote,
     subject: Digest,
+    wanted: Wanted,
+}
+
+/// All signatures of one digest: by its referrers, and under cosign's tags.
+async fn signatures(
+    place: Place,
     hold: Hold,
     left: oneshot::Receiver<usize>,
     pass_on: oneshot::Sender<usize>,
 ) -> Batch {
-    let by_tag = by_cosigns_tag(&remote, &subject, hold.clone());
-    let by_lists = by_lists(&remote, subject, hold, left, pass_on);
-    let (mut all, by_tag) = tokio::join!(by_lists, by_tag);
-    all.append(by_tag);
+    let by_tags = by_cosigns_tags(&place, hold.clone());
+    let by_lists = by_lists(&place, hold, left, pass_on);
+    let (mut all, by_tags) = tokio::join!(by_lists, by_tags);
+    all.append(by_tags);
     all
 }
 
 async fn by_lists(
-    remote: &Remote,
-    subject: Digest,
+    place: &Place,
     mut hold: Hold,
     left: oneshot::Receiver<usize>,
     pass_on: oneshot::Sender<usize>,
 ) -> Batch {
-    let Referrers { found, mut problems } = remote.referrers(&subject).await;
+    let subject = place.subject;
+    let Referrers { found, mut problems } = place.remote.referrers(&subject, place.wanted).await;
     // Without an answer the subject before this one panicked, and how much it read is unknown: nothing is left.
     let left = left.await.unwrap_or(0);
     if found.len() > left {
@@ -146,7 +170,7 @@ async fn by_lists(
     let mut batches = InOrder::new();
     for (at, referrer) in found.into_iter().take(read).enumerate() {
         hold.end_for(at, &referrer.descriptor).await;
-        batches.add(listed(remote.clone(), subject, hold.clone(), referrer));
+        batches.add(listed(place.clone(), hold.clone(), referrer));
     }
     let mut all = Batch { found: Vec::new(), problems };
     while let Some(batch) = batches.next().await {
@@ -155,41 +179,47 @@ async fn by_lists(
     all
 }
 
-async fn by_cosigns_tag(remote: &Remote, subject: &Digest, hold: Hold) -> Batch {
+async fn by_cosigns_tags(place: &Place, hold: Hold) -> Batch {
+    let mut all = Batch::default();
     // sha512 digests are longer than a tag may be; cosign writes none for them.
-    if subject.algorithm() != "sha256" {
-        return Batch::default();
+    if place.subject.algorithm() != "sha256" {
+        return all;
     }
-    match remote.tagged(&format!("sha256-{}.sig", subject.hex())).await {
-        Ok(document) => manifest(remote, subject, hold, FoundBy::CosignTag, document).await,
-        Err(Error::NotFound { .. }) => Batch::default(),
-        Err(error) => Batch::problem(error),
+    for suffix in place.wanted.tag_suffixes() {
+        match place.remote.tagged(&format!("sha256-{}.{suffix}", place.subject.hex())).await {
+            Ok(document) => all.append(manifest(place, hold.clone(), FoundBy::CosignTag, document).await),
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => all.problems.push(error),
+        }
     }
+    all
 }
 
 /// Fetches a manifest that a list gives, and its signatures.
-async fn listed(remote: Remote, subject: Digest, hold: Hold, referrer: Referrer) -> Batch {
-    match remote.described(&referrer.descriptor).await {
-        Ok(document) => manifest(&remote, &subject, hold, referrer.found_by, document).await,
+async fn listed(place: Place, hold: Hold, referrer: Referrer) -> Batch {
+    match place.remote.described(&referrer.descriptor).await {
+        Ok(document) => manifest(&place, hold, referrer.found_by, document).await,
         Err(Error::NotFound { what }) => Batch::problem(Error::malformed(what, Malformation::ListedButMissing)),
         Err(error) => Batch::problem(error),
     }
 }
 
 /// A signature manifest and the signatures in it. What turns out to be no signature is passed over.
-async fn manifest(remote: &Remote, subject: &Digest, mut hold: Hold, found_by: FoundBy, document: Document) -> Batch {
+async fn manifest(place: &Place, mut hold: Hold, found_by: FoundBy, document: Document) -> Batch {
+    let Place { remote, subject, wanted } = place;
     let digest = *document.digest();
     let parsed = match parse(&remote.name(&digest.to_string()), document.media_type(), document.bytes()) {
         Ok(Parsed::Manifest(manifest)) => manifest,
         // An index of signatures is no format that anybody writes.
+        Ok(Parsed::Index(_)) if wanted.has_others() => return Batch::other(*subject, found_by, &document),
         Ok(Parsed::Index(_)) => return Batch::default(),
         Err(error) => return Batch::problem(error),
     };
-    let layers: Vec<&Descriptor> = parsed.layers.iter().filter(|layer| is_signature_layer(&layer.media_type)).collect();
-    let is_typed = parsed.artifact_type.as_deref().is_some_and(is_signature_type)
-        || is_signature_type(parsed.config.media_type.as_str());
+    let layers: Vec<&Descriptor> = parsed.layers.iter().filter(|layer| wanted.has_layer(&layer.media_type)).collect();
+    let is_typed = parsed.artifact_type.as_deref().is_some_and(|text| wanted.has_type(text))
+        || wanted.has_type(parsed.config.media_type.as_str());
     if layers.is_empty() && !is_typed {
-        return Batch::default();
+        return if wanted.has_others() { Batch::other(*subject, found_by, &document) } else { Batch::default() };
     }
     let mut all = Batch::default();
     all.found.push(Collected {

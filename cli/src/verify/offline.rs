@@ -6,9 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use assay_admission::{
     CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageRef, NameSource, Platform, Reason, UnixTime,
 };
-use assay_fetch::{CollectRequest, Collected, FoundBy, Problem, ProblemKind, Role};
+use assay_fetch::{CollectRequest, Collected, FoundBy, Problem, ProblemKind, Role, Wanted};
 use assay_policy::{Case, CaseImage, Collection, ImageState, Policy};
-use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, Trust, bind, claim_of, verify};
+use assay_verify::{
+    Artifact, AttestationFindings, BindError, BoundImage, Budget, Evidence, Findings, Trust, bind, claim_of, verify,
+    verify_attestations,
+};
 
 use crate::{
     Context,
@@ -28,7 +31,8 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    /// Collects the image's documents and signatures, and binds the documents to each other.
+    /// Collects the image's documents and what of its signatures and attestations is wanted, and binds the documents to each
+    /// other.
     ///
     /// # Errors
     /// Exit code 11 if there is no such image; others if the registry fails or the image is malformed.
@@ -37,6 +41,7 @@ impl Fetched {
         registry: &RegistryArgs,
         image: &ImageRef,
         platform: &Platform,
+        wanted: Wanted,
     ) -> Result<Self, Failure> {
         let progress = context.console.progress("collecting signatures");
         let client = registry::client(context, registry, image.repository())?;
@@ -44,6 +49,7 @@ impl Fetched {
             image: image.clone(),
             platform: Some(platform.clone()),
             subjects: Vec::new(),
+            wanted,
             time: context.timeout,
         };
         let (collected, problems) = client.collect_all(&request).await;
@@ -72,6 +78,14 @@ impl Fetched {
         match Evidence::new(self.artifacts.clone()) {
             Ok(evidence) => verify(&self.bound, &evidence, trust, now(), &mut Budget::default()),
             Err(limit) => Findings { limit: Some(limit), ..Findings::default() },
+        }
+    }
+
+    /// What the attestations prove to someone who trusts `trust`.
+    pub(super) fn attestations(&self, trust: &Trust) -> AttestationFindings {
+        match Evidence::new(self.artifacts.clone()) {
+            Ok(evidence) => verify_attestations(&self.bound, &evidence, trust, now(), &mut Budget::default()),
+            Err(limit) => AttestationFindings { limit: Some(limit), ..AttestationFindings::default() },
         }
     }
 
@@ -148,6 +162,8 @@ fn sort(
                 artifact.blobs.push(document.clone());
             }
         }
+        // Nothing that proves anything, and not asked for.
+        Role::OtherManifest => {}
     }
     Ok(())
 }

@@ -88,6 +88,11 @@ impl Trusted {
         Ok(Self { trust, subject: Some(subject) })
     }
 
+    /// Everything that is trusted.
+    pub(super) const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// Prints what is proved, and ends with cosign's codes.
     ///
     /// # Errors
@@ -133,15 +138,20 @@ fn exit(is_proved: bool, is_unsigned: bool, findings: &Findings) -> Exit {
 }
 
 fn sentence(fact: &Fact, manifest: &assay_admission::Digest) -> String {
-    let who = match fact.signer() {
-        Signer::Key { spki_sha256, .. } => format!("the key {spki_sha256}"),
-        Signer::Certificate { subject, .. } => format!("{subject:?}"),
-    };
+    let who = who(fact.signer());
     let what = if fact.subject().digest == *manifest { "manifest" } else { "index" };
     let mut text = format!("{who} signed {} ({what}) as {}", fact.subject().digest, fact.format());
     fact.identity().iter().for_each(|identity| text.push_str(&format!(" for {identity}")));
     fact.holds_until().iter().for_each(|until| text.push_str(&format!(", holds until {until}")));
     text
+}
+
+/// A signer in a sentence.
+pub(super) fn who(signer: &Signer) -> String {
+    match signer {
+        Signer::Key { spki_sha256, .. } => format!("the key {spki_sha256}"),
+        Signer::Certificate { subject, .. } => format!("{subject:?}"),
+    }
 }
 
 fn result_json(image: &ImageRef, exit: Exit, facts: &[&Fact], sentences: &[String]) -> Value {

@@ -1,7 +1,7 @@
 //! What is found where, and what is refused because it is not what it should be.
 
 use assay_admission::{Digest, MediaType};
-use assay_fetch::{Access, Client, Collected, Error, FoundBy, Malformation, ProblemKind, Role};
+use assay_fetch::{Access, Client, Collected, Error, FoundBy, Malformation, ProblemKind, Role, Wanted};
 use serde_json::{Value, json};
 
 use crate::{
@@ -242,4 +242,45 @@ async fn a_name_that_lost_its_port_leads_to_the_ports_that_are_configured_for_si
     let asked = image("127.0.0.1/app:1");
     let (all, problems) = collect(plain(&[&registry.host]), &asked).await;
     assert_eq!((all.len(), kinds(&problems)), (0, vec![ProblemKind::Forbidden]));
+}
+
+#[tokio::test]
+async fn attestations_are_fetched_only_where_they_are_wanted() {
+    const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
+    let mut store = Store::default();
+    let (index, _) = store.image();
+    let bundle = store.signature(BUNDLE, "bundle", Some(BUNDLE));
+    let notation = store.signature(NOTARY, "jws", Some(NOTARY));
+    let envelope = store.signature(DSSE, "envelope", Some(DSSE));
+    let sbom = store.signature("application/spdx+json", "sbom", Some("application/spdx+json"));
+    store.list_by_api(&index, &[bundle, notation, envelope, sbom.clone()]);
+    for (suffix, layer) in [("sig", "application/vnd.dev.cosign.simplesigning.v1+json"), ("att", DSSE)] {
+        let (config, layer) = (store.blob(MediaType::OCI_CONFIG, b"{}"), store.blob(layer, suffix.as_bytes()));
+        let tag = format!("sha256-{}.{suffix}", digest(&index).hex());
+        let document = json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
+        store.document(MediaType::OCI_MANIFEST, Some(&tag), &document);
+    }
+    let registry = Registry::start(move |seen, _| store.answer(seen));
+    for (wanted, blobs, others) in [
+        (Wanted::Signatures, &["bundle", "jws", "sig"][..], 0),
+        (Wanted::Attestations, &["att", "bundle", "envelope"], 0),
+        (Wanted::Everything, &["att", "bundle", "envelope", "jws", "sig"], 1),
+    ] {
+        let mut request = image(&format!("{}/app", registry.host));
+        (request.platform, request.subjects, request.wanted) = (None, vec![digest(&index)], wanted);
+        let before = registry.targets().len();
+        let (all, problems) = collect(plain(&[&registry.host]), &request).await;
+        assert_eq!(problems, [], "{wanted:?}");
+        assert_eq!(contents(&all, Role::SignatureBlob), blobs, "{wanted:?}");
+        let found: Vec<_> = all.iter().filter(|collected| collected.role == Role::OtherManifest).collect();
+        assert_eq!(found.len(), others, "{wanted:?}");
+        assert!(found.iter().all(|other| Digest::sha256(&other.content) == digest(&sbom)));
+        // What is not wanted costs no request, and the layers of what is something else are never fetched.
+        let targets = registry.targets().split_off(before);
+        let asked = |text: &str| targets.iter().any(|target| target.contains(text));
+        assert_eq!(asked(".att"), wanted != Wanted::Signatures, "{targets:?}");
+        assert_eq!(asked(".sig"), wanted != Wanted::Attestations, "{targets:?}");
+        assert_eq!(asked(&Digest::sha256(b"envelope").hex()), wanted != Wanted::Signatures, "{targets:?}");
+        assert!(!asked(&Digest::sha256(b"sbom").hex()), "{targets:?}");
+    }
 }

@@ -16,7 +16,7 @@ mod tls;
 
 use std::time::Duration;
 
-use assay_fetch::{Client, CollectRequest, Collected, Config, Problem, ProblemKind};
+use assay_fetch::{Client, CollectRequest, Collected, Config, Problem, ProblemKind, Wanted};
 
 /// A configuration that names `registries` (`host:port`) as plain HTTP.
 fn plain(registries: &[&str]) -> Config {
@@ -29,6 +29,7 @@ fn image(reference: &str) -> CollectRequest {
         image: reference.parse().unwrap(),
         platform: Some("linux/amd64".parse().unwrap()),
         subjects: vec![],
+        wanted: Wanted::Signatures,
         time: Duration::from_secs(10),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use assay_admission::{Descriptor, Digest, ImageRef, MediaType};
 use assay_fetch::{
-    Access, Client, CollectRequest, Error, Forbidden, FoundBy, Limit, Listed, NewReferrer, Role, TypeField,
+    Access, Client, CollectRequest, Error, Forbidden, FoundBy, Limit, Listed, NewReferrer, Role, TypeField, Wanted,
 };
 use serde_json::{Value, json};
 
@@ -76,6 +76,7 @@ async fn signatures(registry: &Registry, found_by: FoundBy) -> Vec<Vec<u8>> {
         image: format!("{}/app", registry.host).parse().unwrap(),
         platform: None,
         subjects: vec![subject().digest],
+        wanted: Wanted::Signatures,
         time: Duration::from_secs(10),
     };
     let (all, problems) = collect(plain(&[&registry.host]), &request).await;

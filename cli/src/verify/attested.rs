@@ -1,0 +1,202 @@
+//! `assay verify --type`: which attestations of an image count for someone who trusts just the given key, the way
+//! `cosign verify-attestation` does it. Says of every other one why it does not; decides nothing about what is attested.
+
+use std::str::FromStr;
+
+use assay_admission::{Digest, ImageRef};
+use assay_verify::{Attestation, AttestationFindings, AttestationRejection, RejectionReason};
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    failure::{Exit, Failure},
+    registry,
+};
+
+use super::{
+    offline::Fetched,
+    trusted::{Trusted, who},
+};
+
+/// The predicate type that is asked for, as attestations write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PredicateType(String);
+
+/// cosign's names for predicate types.
+const NAMES: [(&str, &str); 10] = [
+    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+    ("link", "https://in-toto.io/Link/v1"),
+    ("spdx", "https://spdx.dev/Document"),
+    ("spdxjson", "https://spdx.dev/Document"),
+    ("cyclonedx", "https://cyclonedx.org/bom"),
+    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+    ("openvex", "https://openvex.dev/ns"),
+    ("custom", "https://cosign.sigstore.dev/attestation/v1"),
+];
+
+impl FromStr for PredicateType {
+    type Err = String;
+
+    /// One of cosign's names, or a URI, which stands for itself.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some((_, predicate_type)) = NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(Self((*predicate_type).to_owned()));
+        }
+        // RFC 3986 §3.1: a scheme, and something behind it.
+        let is_uri = text.split_once(':').is_some_and(|(scheme, rest)| {
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+            scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+                && scheme.bytes().all(legal)
+                && !rest.is_empty()
+        });
+        if is_uri && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Self(text.to_owned()));
+        }
+        let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+        Err(format!("is neither a URI nor one of {}", names.join(", ")))
+    }
+}
+
+/// `--type` asks for a proof without an agent, and that needs somebody to be trusted.
+pub(super) fn nobody_trusted() -> Failure {
+    Failure::new("USAGE", "--type needs to know whom to trust", "give --key KEY").exits(Exit::Usage)
+}
+
+/// Prints which attestations of the type count, and ends with cosign's codes.
+///
+/// # Errors
+/// If nothing is there because the registry failed, or standard output cannot be written.
+pub(super) fn judge(
+    context: &Context,
+    image: &ImageRef,
+    fetched: &Fetched,
+    trusted: &Trusted,
+    wanted: &PredicateType,
+) -> Result<Exit, Failure> {
+    let findings = fetched.attestations(trusted.trust());
+    let (counting, others): (Vec<_>, Vec<_>) =
+        findings.attestations.iter().partition(|attestation| attestation.predicate_type() == wanted.0);
+    if let (true, Some(problem)) = (counting.is_empty(), fetched.problems().first()) {
+        return Err(registry::of_kind(problem.kind, &problem.detail));
+    }
+    let exit = exit(!counting.is_empty(), &findings);
+    let manifest = fetched.bound().manifest().digest;
+    let mut sentences: Vec<String> = counting.iter().map(|attestation| sentence(attestation, &manifest)).collect();
+    sentences.extend(others.iter().map(|other| {
+        format!(
+            "{}: its predicate type is {:?}, not {:?}",
+            sentence(other, &manifest),
+            other.predicate_type(),
+            wanted.0
+        )
+    }));
+    sentences.extend(findings.rejections.iter().map(ToString::to_string));
+    sentences.extend(findings.limit.iter().map(|limit| format!("a limit was reached: {limit}")));
+    let head = match exit {
+        Exit::Success => format!("verified: {image} has an attestation of type {}", wanted.0),
+        Exit::NoSignature => format!("not verified: {image} has no attestation"),
+        _ => format!("not verified: no attestation of {image} counts as {}", wanted.0),
+    };
+    let text = std::iter::once(head).chain(sentences.iter().map(|sentence| format!("  - {sentence}")));
+    let text = text.collect::<Vec<_>>().join("\n");
+    context.console.print(&text, &result_json(image, exit, wanted, &counting, &sentences))?;
+    Ok(exit)
+}
+
+fn exit(is_proved: bool, findings: &AttestationFindings) -> Exit {
+    // A signature is no attestation that does not count.
+    let is_signature = |rejection: &AttestationRejection| rejection.reason == RejectionReason::Signature;
+    let is_empty = findings.attestations.is_empty() && findings.rejections.iter().all(is_signature);
+    let is_empty = is_empty && findings.limit.is_none();
+    // What was found before a limit was reached proves nothing.
+    match (is_proved && findings.limit.is_none(), is_empty) {
+        (true, _) => Exit::Success,
+        (false, true) => Exit::NoSignature,
+        (false, false) => Exit::NotSatisfied,
+    }
+}
+
+fn sentence(attestation: &Attestation, manifest: &Digest) -> String {
+    let what = if attestation.subject().digest == *manifest { "manifest" } else { "index" };
+    let who = who(attestation.signer());
+    let (subject, predicate) = (attestation.subject().digest, attestation.predicate());
+    format!("{who} attested {subject} ({what}) in {} {}: {predicate}", attestation.format(), attestation.envelope())
+}
+
+fn result_json(
+    image: &ImageRef,
+    exit: Exit,
+    wanted: &PredicateType,
+    counting: &[&Attestation],
+    sentences: &[String],
+) -> Value {
+    let attestations: Vec<Value> = counting
+        .iter()
+        .map(|attestation| {
+            json!({
+                "signer": who(attestation.signer()),
+                "format": attestation.format().to_string(),
+                "subject": attestation.subject().digest.to_string(),
+                "artifact": attestation.artifact().to_string(),
+                "envelope": attestation.envelope().to_string(),
+                "statement": attestation.statement_version().to_string(),
+                "predicateType": attestation.predicate_type(),
+                "summary": attestation.predicate().to_string(),
+                "predicate": attestation.predicate_json(),
+            })
+        })
+        .collect();
+    let code = match exit {
+        Exit::Success => None,
+        Exit::NoSignature => Some("NO_SIGNATURE"),
+        _ => Some("NOT_SATISFIED"),
+    };
+    json!({
+        "image": image.to_string(),
+        "type": wanted.0,
+        "verified": exit == Exit::Success,
+        "code": code,
+        "attestations": attestations,
+        "because": sentences,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_verify::LimitReached;
+
+    use super::*;
+
+    #[test]
+    fn cosigns_names_are_types_and_everything_else_has_to_be_a_uri() {
+        let parse = |text: &str| text.parse::<PredicateType>().map(|predicate_type| predicate_type.0).ok();
+        assert_eq!(parse("vuln").as_deref(), Some("https://cosign.sigstore.dev/attestation/vuln/v1"));
+        assert_eq!(parse("slsaprovenance"), parse("slsaprovenance02"));
+        assert_ne!(parse("slsaprovenance"), parse("slsaprovenance1"));
+        for uri in ["https://acme.example/review/v1", "urn:x:1"] {
+            assert_eq!(parse(uri).as_deref(), Some(uri));
+        }
+        for bad in ["", "vulns", "VULN", ":x", "https:", "1:2", "a b:c", "https://a b"] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_proof_without_a_limit_is_success() {
+        let nothing = AttestationFindings::default();
+        assert_eq!(exit(true, &nothing), Exit::Success);
+        assert_eq!(exit(false, &nothing), Exit::NoSignature);
+        let rejected = |reason: RejectionReason| {
+            let artifact = Digest::sha256(b"x");
+            let rejection = AttestationRejection { artifact, envelope: None, format: None, reason };
+            AttestationFindings { rejections: vec![rejection], ..AttestationFindings::default() }
+        };
+        assert_eq!(exit(false, &rejected(RejectionReason::Signature)), Exit::NoSignature);
+        assert_eq!(exit(false, &rejected(RejectionReason::UnknownKey)), Exit::NotSatisfied);
+        let limit = Some(LimitReached { what: "signatures", limit: 64 });
+        let cut_off = AttestationFindings { limit, ..AttestationFindings::default() };
+        assert_eq!((exit(true, &cut_off), exit(false, &cut_off)), (Exit::NotSatisfied, Exit::NotSatisfied));
+    }
+}
