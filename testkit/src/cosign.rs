@@ -107,6 +107,30 @@ impl Cosign {
         .success()
     }
 
+    /// Attaches an attestation as cosign 1 and 2 did: an envelope under the tag `sha256-….att`.
+    pub fn attest_legacy(&self, key: &CosignKey, image: &str, kind: &str, predicate: &Path) -> Result<Finished> {
+        self.run(|cosign| {
+            cosign.arg("attest").arg("--key").arg(&key.private);
+            cosign.args(["--new-bundle-format=false", "--use-signing-config=false", "--tlog-upload=false"]);
+            cosign.arg("--predicate").arg(predicate).args(["--type", kind]);
+            cosign.args(["--allow-http-registry", "--yes", image])
+        })?
+        .success()
+    }
+
+    /// What cosign says of the attestations of one type in its present format.
+    pub fn verify_attestation(&self, public: &Path, image: &str, kind: &str) -> Result<Finished> {
+        self.run(|cosign| {
+            cosign.arg("verify-attestation").arg("--key").arg(public).args(["--type", kind]);
+            cosign.args(["--insecure-ignore-tlog=true", "--allow-http-registry", image])
+        })
+    }
+
+    /// Writes the image with its older signatures and attestations into a folder, as an OCI layout.
+    pub fn save(&self, image: &str, folder: &Path) -> Result<Finished> {
+        self.run(|cosign| cosign.arg("save").arg("--dir").arg(folder).args(["--allow-http-registry", image]))?.success()
+    }
+
     /// What cosign says of the signatures in its present format.
     pub fn verify(&self, public: &Path, image: &str) -> Result<Finished> {
         self.run(|cosign| {

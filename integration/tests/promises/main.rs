@@ -7,6 +7,7 @@ mod scene;
 mod admitted_under_observe_is_judged_again;
 mod agent_has_no_network;
 mod another_port_is_another_registry;
+mod attestations_are_verified_by_type;
 mod bodies_are_judged_whole;
 mod broken_policy_keeps_the_last_good_one;
 mod catalogue_names_tests_that_exist;
