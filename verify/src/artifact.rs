@@ -5,12 +5,12 @@ use assay_admission::{Descriptor, Document, UnixTime};
 
 use crate::{
     bundle,
-    evidence::Artifact,
+    evidence::{Artifact, RevocationEvidence},
     facts::{Fact, Findings, Format, Rejection, RejectionReason},
     failure::{Failure, malformed},
     image::BoundImage,
     limits::{Budget, LimitReached, MAX_BLOBS},
-    notation,
+    notation::{self, NotaryResult},
     oci::{self, Layer, Manifest},
     simple_signing,
     trust::Trust,
@@ -22,6 +22,7 @@ pub(crate) struct Question<'a> {
     pub(crate) image: &'a BoundImage,
     pub(crate) trust: &'a Trust,
     pub(crate) at: UnixTime,
+    pub(crate) revocation: &'a RevocationEvidence,
 }
 
 /// Adds a fact or a rejection for every layer of `artifact` to `findings`.
@@ -52,7 +53,7 @@ pub(crate) fn verify(
             }
         };
         budget.spend_signature()?;
-        match verify_layer(question, artifact, layer, format, budget) {
+        match verify_layer(question, artifact, layer, format, budget, &mut findings.notary) {
             Ok(facts) => findings.facts.extend(facts),
             Err(Failure::Exhausted(limit)) => return Err(limit),
             Err(Failure::Rejected(reason)) => findings.rejections.push(Rejection {
@@ -122,12 +123,13 @@ fn verify_layer(
     layer: &Layer,
     format: Format,
     budget: &mut Budget,
+    notary: &mut Vec<NotaryResult>,
 ) -> Result<Vec<Fact>, Failure> {
     let blob = blob_of(artifact, layer)?;
     match format {
         Format::SigstoreBundle => bundle::verify(question, blob, budget),
         Format::CosignSimpleSigning => simple_signing::verify(question, blob, &layer.annotations, budget),
-        Format::NotationJws | Format::NotationCose => notation::verify(question, blob, format, budget),
+        Format::NotationJws | Format::NotationCose => notation::verify(question, blob, format, budget, notary),
     }
 }
 

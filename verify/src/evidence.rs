@@ -2,7 +2,9 @@
 
 use assay_admission::{Digest, Document};
 
-use crate::limits::{LimitReached, MAX_ARTIFACTS, MAX_BLOBS};
+use crate::limits::{
+    LimitReached, MAX_ANSWER_BYTES, MAX_ARTIFACTS, MAX_BLOBS, MAX_LIST_BYTES, MAX_OCSP_ANSWERS, MAX_REVOCATION_LISTS,
+};
 
 /// How an artifact was found. It says nothing about its worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +36,48 @@ pub struct Artifact {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     artifacts: Vec<Artifact>,
+    revocation: RevocationEvidence,
+}
+
+/// A certificate revocation list (RFC 5280 §5) in DER, with the address that it came from or was imported for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationList {
+    /// The address, as a certificate's distribution point writes it.
+    pub url: String,
+    /// The list.
+    pub der: Vec<u8>,
+}
+
+/// What was collected or imported about certificates that were revoked. Untrusted: each list and answer is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevocationEvidence {
+    lists: Vec<RevocationList>,
+    answers: Vec<Vec<u8>>,
+}
+
+impl RevocationEvidence {
+    /// Lists, and OCSP answers (`OCSPResponse` of RFC 6960 §4.2.1 in DER), each in any order.
+    ///
+    /// # Errors
+    /// [`LimitReached`] if there are more than 64 of either, a list has more than 4 MiB, or an answer more than 64 KiB.
+    pub fn new(lists: Vec<RevocationList>, answers: Vec<Vec<u8>>) -> Result<Self, LimitReached> {
+        let within = |number: usize, what, limit| {
+            if number > limit { Err(LimitReached { what, limit }) } else { Ok(()) }
+        };
+        within(lists.len(), "revocation lists", MAX_REVOCATION_LISTS)?;
+        within(answers.len(), "OCSP answers", MAX_OCSP_ANSWERS)?;
+        lists.iter().try_for_each(|list| within(list.der.len(), "bytes of a revocation list", MAX_LIST_BYTES))?;
+        answers.iter().try_for_each(|answer| within(answer.len(), "bytes of an OCSP answer", MAX_ANSWER_BYTES))?;
+        Ok(Self { lists, answers })
+    }
+
+    pub(crate) fn lists(&self) -> &[RevocationList] {
+        &self.lists
+    }
+
+    pub(crate) fn answers(&self) -> &[Vec<u8>] {
+        &self.answers
+    }
 }
 
 impl Evidence {
@@ -50,7 +94,19 @@ impl Evidence {
         if artifacts.iter().any(|artifact| artifact.blobs.len() > MAX_BLOBS) {
             return Err(LimitReached { what: "layers of a signature artifact", limit: MAX_BLOBS });
         }
-        Ok(Self { artifacts })
+        Ok(Self { artifacts, revocation: RevocationEvidence::default() })
+    }
+
+    /// The same evidence with what is known about revocation.
+    #[must_use]
+    pub fn with_revocation(self, revocation: RevocationEvidence) -> Self {
+        Self { revocation, ..self }
+    }
+
+    /// What is known about revocation.
+    #[must_use]
+    pub const fn revocation(&self) -> &RevocationEvidence {
+        &self.revocation
     }
 
     /// The artifacts.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use assay_admission::{Descriptor, Digest, UnixTime};
 
-use crate::{limits::LimitReached, trust::SignerName};
+use crate::{limits::LimitReached, notation::NotaryResult, trust::SignerName};
 
 /// The format of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -213,6 +213,39 @@ pub enum RejectionReason {
         /// The leaf's subject.
         subject: String,
     },
+    /// The chain is anchored, and its leaf is none of the identities that the store trusts.
+    #[error("{subject:?} is none of the trusted identities")]
+    UntrustedIdentity {
+        /// The leaf's subject.
+        subject: String,
+    },
+    /// A time-stamp is needed and there is none.
+    #[error("it has no time-stamp, and one is required")]
+    MissingTimestamp,
+    /// The time-stamp proves nothing.
+    #[error("its time-stamp does not count: {problem}")]
+    Timestamp {
+        /// Why.
+        problem: String,
+    },
+    /// A certificate of the chain was revoked.
+    #[error("certificate {subject:?} was revoked at {since} (says {source_kind})")]
+    Revoked {
+        /// The certificate's subject.
+        subject: String,
+        /// When.
+        since: UnixTime,
+        /// Who says so: an OCSP answer or a revocation list.
+        source_kind: &'static str,
+    },
+    /// Whether a certificate of the chain was revoked is not known.
+    #[error("it is not known whether certificate {subject:?} was revoked: {problem}")]
+    RevocationUnknown {
+        /// The certificate's subject.
+        subject: String,
+        /// What is missing or does not count.
+        problem: String,
+    },
     /// A certificate breaks a rule of the Notary Project certificate profile or RFC 5280.
     #[error("certificate {subject:?}: {problem}")]
     Certificate {
@@ -256,6 +289,8 @@ pub struct Findings {
     pub facts: Vec<Fact>,
     /// What counts for nothing, and why.
     pub rejections: Vec<Rejection>,
+    /// How each check of each Notary Project signature ended, for every store that was asked.
+    pub notary: Vec<NotaryResult>,
     /// A cap that was reached: nothing may be admitted on the strength of what was looked at before.
     pub limit: Option<LimitReached>,
 }

@@ -25,13 +25,19 @@ pub use attestation::{
     UnprovedStatement, VerificationResult, VerificationSummary, VexStatement, VexStatus, Vulnerabilities,
     read_unproved,
 };
-pub use evidence::{Artifact, Evidence, FoundBy};
+pub use evidence::{Artifact, Evidence, FoundBy, RevocationEvidence, RevocationList};
 pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer};
 pub use image::{BindError, BoundImage, bind, claim_of};
 pub use limits::{Budget, LimitReached};
 pub use name::{DistinguishedNamePattern, PatternError};
+pub use notation::{
+    Action, Check, CheckOutcome, CheckResult, Demand, Level, LevelError, NotaryResult, Standing, StatementProblem,
+    TrustPolicyDocument, TrustPolicyError, TrustPolicyStatement, TrustStoreKind, TrustStoreName, UnknownWord,
+    VerificationLevel,
+};
 pub use trust::{
-    Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, SignerNameError, StoreError, Trust,
+    Anchors, Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, SignerNameError,
+    StoreError, TimestampRule, Trust, TrustedIdentities,
 };
 
 use assay_admission::UnixTime;
@@ -41,7 +47,7 @@ use assay_admission::UnixTime;
 /// Every signature found ends either as a [`Fact`] or as a [`Rejection`]; the work is bounded by `budget`.
 #[must_use]
 pub fn verify(image: &BoundImage, evidence: &Evidence, trust: &Trust, at: UnixTime, budget: &mut Budget) -> Findings {
-    let question = artifact::Question { image, trust, at };
+    let question = artifact::Question { image, trust, at, revocation: evidence.revocation() };
     let mut findings = Findings::default();
     for artifact in evidence.artifacts() {
         if let Err(limit) = artifact::verify(&question, artifact, budget, &mut findings) {
@@ -64,7 +70,7 @@ pub fn verify_attestations(
     at: UnixTime,
     budget: &mut Budget,
 ) -> AttestationFindings {
-    let question = artifact::Question { image, trust, at };
+    let question = artifact::Question { image, trust, at, revocation: evidence.revocation() };
     let mut findings = AttestationFindings::default();
     for artifact in evidence.artifacts() {
         if let Err(limit) = attestation::verify(&question, artifact, budget, &mut findings) {

@@ -10,6 +10,26 @@ pub(crate) const MAX_SIGNATURES: usize = 64;
 pub(crate) const MAX_CHAIN: usize = 8;
 /// Certificates in one store of the policy.
 pub(crate) const MAX_STORE_CERTIFICATES: usize = 1024;
+/// Bytes of a time-stamp token. Real ones, with their chain, have 3 to 8 KiB.
+pub(crate) const MAX_TOKEN_BYTES: usize = 64 << 10;
+/// Certificates in a time-stamp token or an OCSP answer. Real ones have one to four.
+pub(crate) const MAX_SENT_CERTIFICATES: usize = 16;
+/// Signatures tried to find the way from a time-stamping certificate to a root. A way has at most 7 steps.
+pub(crate) const MAX_PATH_STEPS: usize = 32;
+/// Revocation lists for one image: a chain has one to two per certificate.
+pub(crate) const MAX_REVOCATION_LISTS: usize = 64;
+/// OCSP answers for one image.
+pub(crate) const MAX_OCSP_ANSWERS: usize = 64;
+/// Bytes of a revocation list: about 100,000 entries.
+pub(crate) const MAX_LIST_BYTES: usize = 4 << 20;
+/// Bytes of an OCSP answer. Real ones have 0.5 to 3 KiB.
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// Statuses in one OCSP answer that are compared with a certificate. Real answers have one.
+pub(crate) const MAX_OCSP_STATUSES: usize = 64;
+/// Bytes of a Notary Project trust policy. Real ones have one to ten statements in a few KiB.
+pub(crate) const MAX_POLICY_BYTES: usize = 1 << 20;
+/// Statements of a Notary Project trust policy.
+pub(crate) const MAX_STATEMENTS: usize = 1024;
 /// Nesting of a JSON document. Manifests need 5, bundles 8.
 pub(crate) const MAX_JSON_DEPTH: usize = 64;
 /// Values in a JSON document. The config of an image with 128 layers has about 1,000; this bounds memory, not meaning.

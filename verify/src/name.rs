@@ -147,6 +147,11 @@ impl DistinguishedNamePattern {
         }
     }
 
+    /// Whether every subject that `other` matches is matched by this one too.
+    pub(crate) fn is_part_of(&self, other: &Self) -> bool {
+        self.attributes.iter().all(|attribute| other.attributes.contains(attribute))
+    }
+
     /// Whether `signer` is a certificate whose subject has every attribute of the pattern, once each, with the same value.
     #[must_use]
     pub fn matches(&self, signer: &Signer) -> bool {

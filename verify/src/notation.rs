@@ -1,9 +1,9 @@
-//! Notary Project signatures (signature-specification.md), scheme `notary.x509`: an envelope with certificate chain comes in, facts for
-//! the stores that anchor the chain come out. No time-stamp is believed, no revocation is looked up, no plugin is run.
+//! Notary Project signatures (signature-specification.md): an envelope with its certificate chain comes in, facts for the stores that
+//! anchor the chain come out, and how each check ended. Nothing is fetched, and no plugin is run.
 
 use std::collections::BTreeMap;
 
-use assay_admission::{Descriptor, Document, UnixTime};
+use assay_admission::{Descriptor, Document};
 
 use crate::{
     artifact::Question,
@@ -13,25 +13,41 @@ use crate::{
     json::parse_object,
     limits::{Budget, LimitReached, MAX_CHAIN},
     oci,
-    trust::{Certificate, SignerName, Trust},
+    trust::{Certificate, CertificateStore, PublicKey},
 };
+
+use chain::Purpose;
+use judge::Signed;
 
 pub use algorithm::Algorithm;
 pub(crate) use headers::{EXPIRY, SIGNING_SCHEME, SIGNING_TIME, X509_SCHEME};
+pub use level::{Action, Check, Level, LevelError, UnknownWord, VerificationLevel};
+pub use result::{CheckOutcome, CheckResult, NotaryResult, Standing};
+pub use trust_policy::{
+    Demand, StatementProblem, TrustPolicyDocument, TrustPolicyError, TrustPolicyStatement, TrustStoreKind,
+    TrustStoreName,
+};
 
 mod algorithm;
 pub(crate) mod chain;
 pub(crate) mod cose;
+mod hash;
 mod headers;
+mod judge;
 mod jws;
+mod level;
+mod result;
+mod revocation;
 pub(crate) mod rfc3339;
+mod timestamp;
+mod trust_policy;
 
 pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.cncf.notary.signature";
 pub(crate) const JWS_MEDIA_TYPE: &str = "application/jose+json";
 pub(crate) const COSE_MEDIA_TYPE: &str = "application/cose";
 pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.cncf.notary.payload.v1+json";
 pub(crate) const SIGNING_AGENT: &str = "io.cncf.notary.signingAgent";
-/// A countersignature. It may be there; since it is not verified here, no time is taken from it.
+/// An RFC 3161 token over the signature.
 const TIMESTAMP_SIGNATURE: &str = "io.cncf.notary.timestampSignature";
 
 /// An envelope of either encoding, decoded and not yet believed.
@@ -43,6 +59,8 @@ struct Envelope {
     signature: Vec<u8>,
     /// Certificates in DER, leaf first.
     chain: Vec<Vec<u8>>,
+    /// The time-stamp token in DER, if there is one.
+    timestamp: Option<Vec<u8>>,
 }
 
 pub(crate) fn verify(
@@ -50,6 +68,7 @@ pub(crate) fn verify(
     blob: &Document,
     format: Format,
     budget: &mut Budget,
+    results: &mut Vec<NotaryResult>,
 ) -> Result<Vec<Fact>, Failure> {
     let envelope = match format {
         Format::NotationJws => jws::read(blob.bytes())?,
@@ -62,55 +81,76 @@ pub(crate) fn verify(
     let certificates = certificates(&envelope.chain)?;
     let leaf = certificates.first().ok_or_else(|| malformed("x5c", "is empty"))?;
     // Anchors before anything costly: a chain that anyone can make costs no public-key operation.
-    let stores = anchoring(question.trust, &certificates);
+    let concerned = |store: &CertificateStore| judge::concerns(store, attributes.scheme, &certificates);
+    let stores: Vec<_> = question.trust.certificates.iter().filter(|(_, store)| concerned(store)).collect();
     if stores.is_empty() {
         return Err(RejectionReason::UntrustedChain { subject: leaf.subject() }.into());
     }
-    let key = chain::verify(&certificates, question.at, budget)?;
-    let algorithm = Algorithm::of(key.kind()).map_err(|size| unusable(leaf, &size))?;
-    if envelope.headers.algorithm != algorithm.as_str() {
-        let required = algorithm.as_str().to_owned();
-        return Err(RejectionReason::Algorithm { found: envelope.headers.algorithm, required }.into());
-    }
-    budget.spend_key_operation().map_err(Failure::Exhausted)?;
-    if !algorithm.verifies(key.spki(), &envelope.signed, &envelope.signature) {
-        return Err(RejectionReason::BadSignature { by: format!("certificate {:?}", leaf.subject()) }.into());
-    }
+    let key = chain::verify(&certificates, Purpose::CodeSigning, budget)?;
+    check_signature(&envelope, leaf, &key, budget)?;
     // From here on payload and protected headers are what the leaf's holder signed.
-    if let Some(expiry) = attributes.expiry
-        && question.at >= expiry
-    {
-        return Err(RejectionReason::Expired { expired: expiry, at: question.at }.into());
-    }
     let (subject, annotations) = signed_subject(question.image, &envelope.payload)?;
     let names = leaf.name().attributes().ok_or_else(|| RejectionReason::Certificate {
         subject: leaf.subject(),
         problem: "its subject has a multi-valued part or a value that is no text".to_owned(),
     })?;
-    let holds_until = certificates
-        .iter()
-        .map(Certificate::not_after)
-        .chain(attributes.expiry.map(|expiry| UnixTime::from_seconds(expiry.seconds().saturating_sub(1))))
-        .min();
-    let signer = |store: &SignerName| Signer::Certificate {
-        store: store.clone(),
-        subject: leaf.subject(),
-        attributes: names.clone(),
-        spki_sha256: key.spki_sha256(),
+    let signed = Signed {
+        envelope: *blob.digest(),
+        attributes,
+        chain: &certificates,
+        signature: &envelope.signature,
+        timestamp: envelope.timestamp.as_deref(),
     };
-    Ok(stores
-        .into_iter()
-        .map(|store| Fact {
-            signer: signer(store),
-            format,
-            subject: subject.clone(),
-            envelope: *blob.digest(),
-            identity: None,
-            annotations: annotations.clone(),
-            claimed_time: Some(attributes.signing_time),
-            holds_until,
-        })
-        .collect())
+    let (mut facts, mut refusal) = (Vec::new(), None);
+    for (name, store) in stores {
+        let signer = Signer::Certificate {
+            store: name.clone(),
+            subject: leaf.subject(),
+            attributes: names.clone(),
+            spki_sha256: key.spki_sha256(),
+        };
+        let judged = judge::judge(question, &signed, (name, store), &signer, budget).map_err(Failure::Exhausted)?;
+        match judged.result.standing() {
+            Standing::Proved => facts.push(Fact {
+                signer,
+                format,
+                subject: subject.clone(),
+                envelope: *blob.digest(),
+                identity: None,
+                annotations: annotations.clone(),
+                claimed_time: Some(signed.attributes.signing_time),
+                holds_until: judged.holds_until,
+            }),
+            // What is only tolerated is not proved: the caller who chose that level reads it from the results.
+            Standing::Tolerated(reason) | Standing::Refused(reason) => {
+                refusal.get_or_insert(reason);
+            }
+        }
+        results.push(judged.result);
+    }
+    match (facts.is_empty(), refusal) {
+        (true, Some(reason)) => Err(reason.into()),
+        _ => Ok(facts),
+    }
+}
+
+fn check_signature(
+    envelope: &Envelope,
+    leaf: &Certificate,
+    key: &PublicKey,
+    budget: &mut Budget,
+) -> Result<(), Failure> {
+    let algorithm = Algorithm::of(key.kind()).map_err(|size| unusable(leaf, &size))?;
+    if envelope.headers.algorithm != algorithm.as_str() {
+        let required = algorithm.as_str().to_owned();
+        return Err(RejectionReason::Algorithm { found: envelope.headers.algorithm.clone(), required }.into());
+    }
+    budget.spend_key_operation().map_err(Failure::Exhausted)?;
+    if algorithm.verifies(key.spki(), &envelope.signed, &envelope.signature) {
+        Ok(())
+    } else {
+        Err(RejectionReason::BadSignature { by: format!("certificate {:?}", leaf.subject()) }.into())
+    }
 }
 
 fn unusable(leaf: &Certificate, key: &str) -> RejectionReason {
@@ -128,16 +168,6 @@ fn certificates(chain: &[Vec<u8>]) -> Result<Vec<Certificate>, RejectionReason> 
         Certificate::from_der(der.clone()).map_err(|error| malformed("certificate chain", error.to_string()))
     };
     chain.iter().map(parse).collect()
-}
-
-/// The stores that have a certificate of the chain, byte for byte.
-fn anchoring<'t>(trust: &'t Trust, chain: &[Certificate]) -> Vec<&'t SignerName> {
-    trust
-        .certificates
-        .iter()
-        .filter(|(_, store)| chain.iter().any(|link| store.anchors().iter().any(|anchor| anchor.der() == link.der())))
-        .map(|(name, _)| name)
-        .collect()
 }
 
 /// The image's subject that the payload names, with the signed annotations (`notation sign -m`).

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-pub use certificate::{Certificate, CertificateStore, StoreError};
+pub use certificate::{Anchors, Certificate, CertificateStore, StoreError, TimestampRule, TrustedIdentities};
 pub use key::{KeyError, PublicKey, PublicKeyKind};
 
 mod certificate;

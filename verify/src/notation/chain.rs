@@ -1,11 +1,16 @@
-//! Certificate chains by the Notary Project's profile (signature-specification.md, "Certificate Requirements") and RFC 5280: full,
-//! ordered, leaf first, root included, every certificate valid now. Whether the chain is trusted is not judged here.
+//! Certificate chains by the Notary Project's profiles (signature-specification.md, "Certificate Requirements") and RFC 5280: full,
+//! ordered, leaf first, root included. Whether the chain is trusted, and at what time, is not judged here.
 
 use assay_admission::UnixTime;
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use der::{
+    Decode as _,
+    asn1::{AnyRef, ObjectIdentifier},
+};
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{ExtendedKeyUsage, KeyUsage, ParsedExtension},
+    prelude::FromDer as _,
     signature_algorithm::SignatureAlgorithm,
     x509::{AlgorithmIdentifier, X509Version},
 };
@@ -17,8 +22,17 @@ use crate::{
     trust::{Certificate, PublicKey, PublicKeyKind},
 };
 
-/// The leaf's key, if the chain keeps every rule at the time `at`.
-pub(crate) fn verify(chain: &[Certificate], at: UnixTime, budget: &mut Budget) -> Result<PublicKey, Failure> {
+/// What a chain's leaf signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Notary Project envelopes.
+    CodeSigning,
+    /// RFC 3161 tokens.
+    TimeStamping,
+}
+
+/// The leaf's key, if the chain keeps every rule but those of time.
+pub(crate) fn verify(chain: &[Certificate], purpose: Purpose, budget: &mut Budget) -> Result<PublicKey, Failure> {
     if chain.len() > MAX_CHAIN {
         return Err(RejectionReason::from(LimitReached { what: "certificates in a chain", limit: MAX_CHAIN }).into());
     }
@@ -29,8 +43,7 @@ pub(crate) fn verify(chain: &[Certificate], at: UnixTime, budget: &mut Budget) -
             subject: chain.get(depth).map(Certificate::subject).unwrap_or_default(),
             problem,
         };
-        check_time(chain.get(depth), at)?;
-        check_profile(certificate, depth).map_err(problem)?;
+        check_profile(certificate, purpose, depth).map_err(problem)?;
         // The last one is its own issuer: a chain without a root is refused.
         let issuer = parsed.get(depth + 1).unwrap_or(certificate);
         let is_last = depth + 1 == parsed.len();
@@ -51,26 +64,25 @@ pub(crate) fn verify(chain: &[Certificate], at: UnixTime, budget: &mut Budget) -
     leaf_key.ok_or_else(|| malformed("certificate chain", "is empty").into())
 }
 
-fn check_time(certificate: Option<&Certificate>, at: UnixTime) -> Result<(), RejectionReason> {
-    match certificate {
-        Some(certificate) if at < certificate.not_before() || at > certificate.not_after() => {
-            Err(RejectionReason::CertificateTime {
-                subject: certificate.subject(),
-                not_before: certificate.not_before(),
-                not_after: certificate.not_after(),
-                at,
-            })
-        }
-        _ => Ok(()),
+/// Every certificate must be valid at `at`: RFC 5280 §4.1.2.5, first and last second included.
+pub(crate) fn check_time(chain: &[Certificate], at: UnixTime) -> Result<(), RejectionReason> {
+    match chain.iter().find(|certificate| at < certificate.not_before() || at > certificate.not_after()) {
+        Some(certificate) => Err(RejectionReason::CertificateTime {
+            subject: certificate.subject(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            at,
+        }),
+        None => Ok(()),
     }
 }
 
 /// Version and extensions. `depth` is 0 for the leaf; a CA at depth n has n - 1 CAs below it.
-fn check_profile(certificate: &X509Certificate<'_>, depth: usize) -> Result<(), String> {
+fn check_profile(certificate: &X509Certificate<'_>, purpose: Purpose, depth: usize) -> Result<(), String> {
     if certificate.version() != X509Version::V3 {
         return Err("it is not X.509 version 3".to_owned());
     }
-    let (mut is_ca, mut has_key_usage) = (false, false);
+    let (mut is_ca, mut has_key_usage, mut has_extended_key_usage) = (false, false, false);
     let mut seen = Vec::new();
     for extension in certificate.extensions() {
         let oid = extension.oid.to_id_string();
@@ -92,12 +104,19 @@ fn check_profile(certificate: &X509Certificate<'_>, depth: usize) -> Result<(), 
             }
             ParsedExtension::KeyUsage(usage) => {
                 has_key_usage = true;
-                if !extension.critical {
+                // The profile of time-stamping chains asks for its presence alone.
+                if !extension.critical && purpose == Purpose::CodeSigning {
                     return Err("its keyUsage is not critical".to_owned());
                 }
                 check_key_usage(usage, depth)?;
             }
-            ParsedExtension::ExtendedKeyUsage(usage) => check_extended_key_usage(usage, depth)?,
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                has_extended_key_usage = true;
+                match purpose {
+                    Purpose::CodeSigning => check_extended_key_usage(usage, depth)?,
+                    Purpose::TimeStamping => check_timestamping_usage(usage, extension.critical, depth)?,
+                }
+            }
             // The reference implementation ignores them; what would restrict and is not evaluated is refused here.
             ParsedExtension::NameConstraints(_) => return Err("it has name constraints".to_owned()),
             ParsedExtension::ParseError { .. } => return Err(format!("its extension {oid} cannot be read")),
@@ -109,6 +128,9 @@ fn check_profile(certificate: &X509Certificate<'_>, depth: usize) -> Result<(), 
         (0, true) => Err("it is a CA, and the leaf must not be one".to_owned()),
         (1.., false) => Err("it is no CA".to_owned()),
         _ if !has_key_usage => Err("it has no keyUsage".to_owned()),
+        (0, false) if purpose == Purpose::TimeStamping && !has_extended_key_usage => {
+            Err("it has no extendedKeyUsage, and it must be timeStamping".to_owned())
+        }
         _ => Ok(()),
     }
 }
@@ -145,7 +167,25 @@ fn check_extended_key_usage(usage: &ExtendedKeyUsage<'_>, depth: usize) -> Resul
     Ok(())
 }
 
-fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, String> {
+/// RFC 3161 §2.3: the leaf stamps times and does nothing else, and says so critically. A CA that restricts usages allows this one.
+fn check_timestamping_usage(usage: &ExtendedKeyUsage<'_>, critical: bool, depth: usize) -> Result<(), String> {
+    let others = usage.any
+        || usage.server_auth
+        || usage.client_auth
+        || usage.code_signing
+        || usage.email_protection
+        || usage.ocsp_signing
+        || !usage.other.is_empty();
+    match depth {
+        0 if others || !usage.time_stamping => Err("its extendedKeyUsage must be timeStamping alone".to_owned()),
+        0 if !critical => Err("its extendedKeyUsage is not critical".to_owned()),
+        0 => Ok(()),
+        _ if usage.time_stamping || usage.any => Ok(()),
+        _ => Err("its extendedKeyUsage does not allow timeStamping".to_owned()),
+    }
+}
+
+pub(super) fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, String> {
     let key = PublicKey::from_spki_der(certificate.public_key().raw).map_err(|error| error.to_string())?;
     match key.kind() {
         PublicKeyKind::Ed25519 => Err("its Ed25519 key is not one that the Notary Project uses".to_owned()),
@@ -153,19 +193,40 @@ fn key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, String> {
     }
 }
 
-fn check_signature(certificate: &X509Certificate<'_>, issuer: &PublicKey) -> Result<(), String> {
+pub(super) fn check_signature(certificate: &X509Certificate<'_>, issuer: &PublicKey) -> Result<(), String> {
     // RFC 5280 §4.1.1.2: the algorithm outside must be the signed one inside.
     if certificate.signature_algorithm != certificate.tbs_certificate.signature {
         return Err("it names two signature algorithms".to_owned());
     }
-    let oid = certificate.signature_algorithm.algorithm.to_id_string();
-    let algorithm = signature_algorithm(&certificate.signature_algorithm, issuer.kind())
-        .ok_or_else(|| format!("its signature algorithm {oid} is not accepted with an {} issuer", issuer.kind()))?;
     if certificate.signature_value.unused_bits != 0 {
         return Err("its signature has unused bits".to_owned());
     }
+    let (tbs, signature) = (certificate.tbs_certificate.as_ref(), &certificate.signature_value.data);
+    check_signed(&certificate.signature_algorithm, tbs, signature, issuer)
+}
+
+/// Reads an AlgorithmIdentifier, strictly: the parser of certificates does not look at every tag.
+pub(super) fn algorithm(der: &[u8]) -> Result<AlgorithmIdentifier<'_>, String> {
+    let unreadable = |problem: String| format!("its signature algorithm cannot be read: {problem}");
+    let parts = Vec::<AnyRef<'_>>::from_der(der).map_err(|error| unreadable(error.to_string()))?;
+    let oid = parts.first().ok_or_else(|| unreadable("it is empty".to_owned()))?;
+    oid.decode_as::<ObjectIdentifier>().map_err(|error| unreadable(error.to_string()))?;
+    let (_, identifier) = AlgorithmIdentifier::from_der(der).map_err(|error| unreadable(error.to_string()))?;
+    Ok(identifier)
+}
+
+/// Whether `issuer` signed `message`, with an algorithm that counts. Errors are about "it", the signed thing.
+pub(super) fn check_signed(
+    identifier: &AlgorithmIdentifier<'_>,
+    message: &[u8],
+    signature: &[u8],
+    issuer: &PublicKey,
+) -> Result<(), String> {
+    let oid = identifier.algorithm.to_id_string();
+    let algorithm = signature_algorithm(identifier, issuer.kind())
+        .ok_or_else(|| format!("its signature algorithm {oid} is not accepted with an {} issuer", issuer.kind()))?;
     UnparsedPublicKey::new(algorithm, issuer.spki())
-        .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
+        .verify(message, signature)
         .map_err(|_| "its issuer did not sign it".to_owned())
 }
 

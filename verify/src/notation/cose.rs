@@ -23,13 +23,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<Envelope, RejectionReason> {
     let sign1 = CoseSign1::from_tagged_slice(bytes).map_err(|error| malformed("COSE", error.to_string()))?;
     let signed = sign1.tbs_data(&[]);
     let headers = protected(&sign1.protected.header)?;
-    let chain = unprotected(&sign1.unprotected)?;
+    let (chain, timestamp) = unprotected(&sign1.unprotected)?;
     Ok(Envelope {
         headers,
         payload: sign1.payload.ok_or_else(|| malformed("payload", "is nil"))?,
         signed,
         signature: sign1.signature,
         chain,
+        timestamp,
     })
 }
 
@@ -66,21 +67,28 @@ fn protected(header: &Header) -> Result<Headers, RejectionReason> {
     Ok(out)
 }
 
-/// The certificate chain; nothing else that is unprotected is looked at.
-fn unprotected(header: &Header) -> Result<Vec<Vec<u8>>, RejectionReason> {
+/// Certificates in DER, leaf first.
+type Chain = Vec<Vec<u8>>;
+
+/// The certificate chain and the time-stamp token; nothing else that is unprotected is looked at.
+fn unprotected(header: &Header) -> Result<(Chain, Option<Vec<u8>>), RejectionReason> {
     without_others("unprotected", header)?;
     if header.alg.is_some() || header.content_type.is_some() || !header.crit.is_empty() {
         return Err(malformed("unprotected header", "has alg, crit or content type, which must be protected"));
     }
-    let mut chain = None;
+    let (mut chain, mut timestamp) = (None, None);
     for (label, value) in &header.rest {
         match label {
             Label::Int(X5CHAIN) => chain = Some(certificates(value)?),
-            Label::Text(name) if name == TIMESTAMP_SIGNATURE || name == SIGNING_AGENT => {}
+            Label::Text(name) if name == TIMESTAMP_SIGNATURE => {
+                let bytes = value.as_bytes().cloned();
+                timestamp = Some(bytes.ok_or_else(|| malformed(TIMESTAMP_SIGNATURE, "is not a byte string"))?);
+            }
+            Label::Text(name) if name == SIGNING_AGENT => {}
             other => return Err(malformed("unprotected header", format!("has the unknown label {other:?}"))),
         }
     }
-    chain.ok_or_else(|| malformed("x5chain", "is missing"))
+    Ok((chain.ok_or_else(|| malformed("x5chain", "is missing"))?, timestamp))
 }
 
 fn without_others(which: &'static str, header: &Header) -> Result<(), RejectionReason> {

@@ -30,8 +30,19 @@ pub(super) struct Headers {
     pub(super) has_plugin_version: bool,
 }
 
+/// The signing schemes (signature-specification.md, "Signing Scheme").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// The signer's own key; the time is the signer's word.
+    X509,
+    /// A signing authority's key; the time is the authority's word, and it is trusted for it.
+    SigningAuthority,
+}
+
 /// What is left once the headers are found to be in order.
 pub(super) struct Attributes {
+    pub(super) scheme: Scheme,
+    /// The signing time of `notary.x509`, the authentic signing time of a signing authority.
     pub(super) signing_time: UnixTime,
     /// The first second at which the signature has expired.
     pub(super) expiry: Option<UnixTime>,
@@ -41,44 +52,56 @@ pub(super) fn check(headers: &Headers) -> Result<Attributes, RejectionReason> {
     if headers.content_type != PAYLOAD_TYPE {
         return Err(RejectionReason::Unknown { field: "content type", value: headers.content_type.clone() });
     }
-    match headers.scheme.as_str() {
-        X509_SCHEME => {}
-        SIGNING_AUTHORITY_SCHEME => {
-            return Err(RejectionReason::Unsupported(format!("the signing scheme {SIGNING_AUTHORITY_SCHEME}")));
-        }
+    let scheme = match headers.scheme.as_str() {
+        X509_SCHEME => Scheme::X509,
+        SIGNING_AUTHORITY_SCHEME => Scheme::SigningAuthority,
         other => return Err(RejectionReason::Unknown { field: "signingScheme", value: other.to_owned() }),
-    }
+    };
     if let Some(plugin) = &headers.plugin {
         return Err(RejectionReason::Unsupported(format!("the verification plugin {plugin:?}")));
     }
     if headers.has_plugin_version {
         return Err(RejectionReason::Unsupported(format!("the attribute {PLUGIN_VERSION}")));
     }
-    check_critical(headers)?;
-    if headers.authentic_signing_time.is_some() {
-        return Err(malformed("authenticSigningTime", format!("stands in a signature of scheme {X509_SCHEME}")));
-    }
-    let signing_time = headers.signing_time.ok_or_else(|| malformed("signingTime", "is missing"))?;
+    check_critical(headers, scheme)?;
+    let signing_time = signing_time(headers, scheme)?;
     if let Some(expiry) = headers.expiry
         && expiry <= signing_time
     {
         return Err(malformed("expiry", format!("is {expiry}, not after the signing time {signing_time}")));
     }
-    Ok(Attributes { signing_time, expiry: headers.expiry })
+    Ok(Attributes { scheme, signing_time, expiry: headers.expiry })
 }
 
-/// `crit` names the scheme, the expiry if there is one, and nothing else: RFC 7515 §4.1.11, RFC 9052 §3.1.
-fn check_critical(headers: &Headers) -> Result<(), RejectionReason> {
-    let known = |name: &str| name == SIGNING_SCHEME || (name == EXPIRY && headers.expiry.is_some());
+/// Each scheme has its own time header, and must not have the other's.
+fn signing_time(headers: &Headers, scheme: Scheme) -> Result<UnixTime, RejectionReason> {
+    let (own, other, names) = match scheme {
+        Scheme::X509 => (headers.signing_time, headers.authentic_signing_time, ("signingTime", "authenticSigningTime")),
+        Scheme::SigningAuthority => {
+            (headers.authentic_signing_time, headers.signing_time, ("authenticSigningTime", "signingTime"))
+        }
+    };
+    if other.is_some() {
+        return Err(malformed(names.1, format!("stands in a signature of scheme {}", headers.scheme)));
+    }
+    own.ok_or_else(|| malformed(names.0, "is missing"))
+}
+
+/// `crit` names the scheme, the expiry if there is one, a signing authority's time, and nothing else: RFC 7515 §4.1.11, RFC 9052 §3.1.
+fn check_critical(headers: &Headers, scheme: Scheme) -> Result<(), RejectionReason> {
+    let must = [
+        (SIGNING_SCHEME, true),
+        (EXPIRY, headers.expiry.is_some()),
+        (AUTHENTIC_SIGNING_TIME, scheme == Scheme::SigningAuthority && headers.authentic_signing_time.is_some()),
+    ];
+    let known = |name: &str| must.iter().any(|(attribute, is_there)| *is_there && *attribute == name);
     if let Some(other) = headers.critical.iter().find(|name| !known(name)) {
         return Err(RejectionReason::Unsupported(format!("the critical attribute {other:?}")));
     }
-    let count = |wanted: &str| headers.critical.iter().filter(|name| *name == wanted).count();
-    if count(SIGNING_SCHEME) != 1 {
-        return Err(malformed("crit", format!("does not name {SIGNING_SCHEME} once")));
-    }
-    if headers.expiry.is_some() && count(EXPIRY) != 1 {
-        return Err(malformed("crit", format!("does not name {EXPIRY} once")));
+    for (attribute, _) in must.iter().filter(|(_, is_there)| *is_there) {
+        if headers.critical.iter().filter(|name| name == attribute).count() != 1 {
+            return Err(malformed("crit", format!("does not name {attribute} once")));
+        }
     }
     Ok(())
 }

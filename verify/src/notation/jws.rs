@@ -27,7 +27,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Envelope, JsonError> {
             // RFC 7515 §5.2 step 8: the encoded texts as they were received.
             signed: [protected, ".", payload].concat().into_bytes(),
             signature: decode("signature", jws.string("signature")?)?,
-            chain: header.array("x5c")?.iter().map(certificate).collect::<Result<_, _>>()?,
+            chain: header.array("x5c")?.iter().map(|value| base64("x5c", value)).collect::<Result<_, _>>()?,
+            timestamp: header.raw(TIMESTAMP_SIGNATURE)?.map(|value| base64(TIMESTAMP_SIGNATURE, value)).transpose()?,
         })
     })
 }
@@ -64,9 +65,9 @@ fn time(protected: Object<'_>, name: &'static str) -> Result<Option<UnixTime>, J
     time.map(Some).ok_or_else(|| wrong(name, "is not an RFC 3339 time"))
 }
 
-fn certificate(value: &json::Value<'_>) -> Result<Vec<u8>, JsonError> {
-    // RFC 7515 §4.1.6: base64, not base64url.
-    STANDARD.decode(value.string("x5c")?).map_err(|error| wrong("x5c", format!("is not canonical base64: {error}")))
+/// RFC 7515 §4.1.6: base64, not base64url, for certificates; the Notary Project keeps time-stamps the same way.
+fn base64(field: &'static str, value: &json::Value<'_>) -> Result<Vec<u8>, JsonError> {
+    STANDARD.decode(value.string(field)?).map_err(|error| wrong(field, format!("is not canonical base64: {error}")))
 }
 
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, JsonError> {

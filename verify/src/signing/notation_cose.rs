@@ -12,7 +12,8 @@ use crate::{
     limits::Budget,
     notation::{
         ARTIFACT_TYPE as NOTARY_ARTIFACT_TYPE, Algorithm, COSE_MEDIA_TYPE, EXPIRY, PAYLOAD_TYPE, SIGNING_AGENT,
-        SIGNING_SCHEME, SIGNING_TIME, X509_SCHEME, chain,
+        SIGNING_SCHEME, SIGNING_TIME, X509_SCHEME,
+        chain::{self, Purpose},
         cose::{EPOCH_TAG, X5CHAIN},
     },
     trust::Certificate,
@@ -63,10 +64,11 @@ pub fn to_sign(
     expiry: Option<UnixTime>,
     annotations: &BTreeMap<String, String>,
 ) -> Result<ToSign, SigningError> {
-    let key = chain::verify(chain, signing_time, &mut Budget::default()).map_err(|failure| match failure {
+    let key = chain::verify(chain, Purpose::CodeSigning, &mut Budget::default()).map_err(|failure| match failure {
         Failure::Rejected(reason) => SigningError::Chain(reason),
         Failure::Exhausted(limit) => SigningError::Chain(limit.into()),
     })?;
+    chain::check_time(chain, signing_time).map_err(SigningError::Chain)?;
     let algorithm = Algorithm::of(key.kind()).map_err(SigningError::Key)?;
     if let Some(expiry) = expiry
         && expiry <= signing_time

@@ -6,7 +6,11 @@ use std::fmt;
 use assay_admission::UnixTime;
 use x509_parser::{certificate::X509Certificate, pem::Pem, prelude::FromDer};
 
-use crate::{limits::MAX_STORE_CERTIFICATES, name::Name};
+use crate::{
+    limits::MAX_STORE_CERTIFICATES,
+    name::{DistinguishedNamePattern, Name},
+    notation::VerificationLevel,
+};
 
 /// An X.509 certificate that was parsed.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,10 +21,45 @@ pub struct Certificate {
     not_after: UnixTime,
 }
 
-/// Certificates that are trusted as anchors for Notary Project chains: a `ca` trust store.
+/// Certificates that are trusted as anchors for Notary Project chains, and what is asked of signatures that chain to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateStore {
-    anchors: Vec<Certificate>,
+    anchors: Anchors,
+    level: VerificationLevel,
+    timestamps: TimestampRule,
+    identities: TrustedIdentities,
+    revocation_age: Option<u32>,
+}
+
+/// Anchors by the type of trust store that they stand in (trust-store-trust-policy.md, "Trust Store").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Anchors {
+    /// Type `ca`: for signatures of the scheme `notary.x509`.
+    pub ca: Vec<Certificate>,
+    /// Type `signingAuthority`: for signatures of the scheme `notary.x509.signingAuthority`.
+    pub signing_authority: Vec<Certificate>,
+    /// Type `tsa`: roots of time-stamping authorities. If there is one, signatures of `notary.x509` need a time-stamp.
+    pub tsa: Vec<Certificate>,
+}
+
+/// When a signature of `notary.x509` needs a time-stamp, if there is a trusted authority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TimestampRule {
+    /// Always.
+    #[default]
+    Always,
+    /// Once a certificate of its chain has expired.
+    AfterCertificateExpiry,
+}
+
+/// Whose signatures count, among those whose chains are anchored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TrustedIdentities {
+    /// Everyone's: whoever asks looks at the signer.
+    #[default]
+    Any,
+    /// Those whose subject one of these matches. An empty list matches nobody.
+    Subjects(Vec<DistinguishedNamePattern>),
 }
 
 /// Why a certificate or a store cannot be read.
@@ -101,6 +140,19 @@ impl Certificate {
         self.parsed().public_key().raw.to_vec()
     }
 
+    /// Whether its basicConstraints say that it is a CA.
+    #[must_use]
+    pub fn is_ca(&self) -> bool {
+        self.parsed().is_ca()
+    }
+
+    /// Whether it names itself as its issuer, as roots do.
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
+        let parsed = self.parsed();
+        parsed.issuer().as_raw() == parsed.subject().as_raw()
+    }
+
     /// The first second of validity.
     #[must_use]
     pub const fn not_before(&self) -> UnixTime {
@@ -129,22 +181,88 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, StoreError> {
 }
 
 impl CertificateStore {
-    /// A store with these anchors.
+    /// A store of type `ca` with these anchors; every check but revocation is enforced, and no time-stamp is needed.
     ///
     /// # Errors
     /// [`StoreError::Empty`] or [`StoreError::TooMany`].
     pub fn new(anchors: Vec<Certificate>) -> Result<Self, StoreError> {
-        match anchors.len() {
-            0 => Err(StoreError::Empty),
-            1..=MAX_STORE_CERTIFICATES => Ok(Self { anchors }),
+        Self::of(Anchors { ca: anchors, ..Anchors::default() }, VerificationLevel::strict_without_revocation())
+    }
+
+    /// A store with anchors of every type, judging at `level`.
+    ///
+    /// # Errors
+    /// [`StoreError::Empty`] if no signature could be anchored, [`StoreError::TooMany`].
+    pub fn of(anchors: Anchors, level: VerificationLevel) -> Result<Self, StoreError> {
+        let Anchors { ca, signing_authority, tsa } = &anchors;
+        if ca.is_empty() && signing_authority.is_empty() {
+            return Err(StoreError::Empty);
+        }
+        match ca.len() + signing_authority.len() + tsa.len() {
+            0..=MAX_STORE_CERTIFICATES => Ok(Self {
+                anchors,
+                level,
+                timestamps: TimestampRule::default(),
+                identities: TrustedIdentities::default(),
+                revocation_age: None,
+            }),
             more => Err(StoreError::TooMany(more)),
         }
     }
 
-    /// The certificates.
+    /// The same store with another rule for time-stamps.
+    #[must_use]
+    pub fn with_timestamps(self, timestamps: TimestampRule) -> Self {
+        Self { timestamps, ..self }
+    }
+
+    /// The same store for these identities alone.
+    #[must_use]
+    pub fn with_identities(self, identities: TrustedIdentities) -> Self {
+        Self { identities, ..self }
+    }
+
+    /// The same store with revocation lists and answers believed for at most `seconds` after they were made.
+    #[must_use]
+    pub fn with_revocation_age(self, seconds: u32) -> Self {
+        Self { revocation_age: Some(seconds), ..self }
+    }
+
+    /// The certificates of type `ca`.
     #[must_use]
     pub fn anchors(&self) -> &[Certificate] {
-        &self.anchors
+        &self.anchors.ca
+    }
+
+    /// The certificates of type `signingAuthority`.
+    #[must_use]
+    pub fn signing_authorities(&self) -> &[Certificate] {
+        &self.anchors.signing_authority
+    }
+
+    /// The certificates of type `tsa`.
+    #[must_use]
+    pub fn timestamping(&self) -> &[Certificate] {
+        &self.anchors.tsa
+    }
+
+    /// The level that signatures are judged at.
+    #[must_use]
+    pub const fn level(&self) -> &VerificationLevel {
+        &self.level
+    }
+
+    pub(crate) const fn timestamps(&self) -> TimestampRule {
+        self.timestamps
+    }
+
+    pub(crate) const fn identities(&self) -> &TrustedIdentities {
+        &self.identities
+    }
+
+    /// The greatest age of revocation evidence in seconds, if the caller has one.
+    pub(crate) const fn revocation_age(&self) -> Option<u32> {
+        self.revocation_age
     }
 }
 

@@ -25,7 +25,7 @@ struct Recipe {
     leaf: CertificateParams,
 }
 
-fn params(name: &str, ca: bool) -> CertificateParams {
+pub(crate) fn params(name: &str, ca: bool) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CountryName, "DE");

@@ -1,16 +1,21 @@
 //! What verification accepts and refuses, against real signatures and against crafted ones. One test binary: linking is slow.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod asn1;
 mod attestations;
 mod bundles;
 mod certificates;
 mod cose;
 mod images;
 mod jws;
+mod levels;
 mod mutation;
+mod notary;
 mod oci_types;
 mod predicates;
 mod real;
+mod revocation;
 mod signing;
 mod simple_signing;
 mod support;
+mod timestamps;

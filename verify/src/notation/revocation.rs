@@ -1,0 +1,122 @@
+//! Whether certificates of a chain were revoked, by OCSP answers and revocation lists that others brought. Nothing is fetched and
+//! nothing in an answer is believed before its signature. What is missing or old leaves the status unknown, and unknown is refused.
+
+use assay_admission::UnixTime;
+
+use super::judge::earliest;
+use crate::{
+    evidence::RevocationEvidence,
+    facts::RejectionReason,
+    failure::Failure,
+    limits::Budget,
+    trust::{Certificate, PublicKey},
+};
+use sources::Sources;
+
+mod list;
+mod ocsp;
+mod sources;
+
+/// What is asked about a chain.
+pub(super) struct Asked<'a> {
+    pub(super) evidence: &'a RevocationEvidence,
+    pub(super) at: UnixTime,
+    /// The greatest age of an answer in seconds, if the caller has one.
+    pub(super) greatest_age: Option<u32>,
+    /// When a signing authority signed. What became invalid later does not matter to it; for everyone else revoked is revoked.
+    pub(super) signing_time: Option<UnixTime>,
+}
+
+/// What one answer says about one certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// Not revoked, known to be so until then.
+    Good(UnixTime),
+    Revoked(UnixTime),
+}
+
+/// A certificate with the one that issued it.
+#[derive(Clone, Copy)]
+struct Pair<'c> {
+    certificate: &'c Certificate,
+    issuer: &'c Certificate,
+    issuer_key: &'c PublicKey,
+}
+
+/// The last second until which no certificate of `chain` but its root is revoked; `None` if none of them can be.
+pub(super) fn verify(
+    chain: &[Certificate],
+    asked: &Asked<'_>,
+    budget: &mut Budget,
+) -> Result<Option<UnixTime>, Failure> {
+    let mut until = None;
+    for [certificate, issuer] in chain.array_windows() {
+        let key = super::chain::key_of(&issuer.parsed()).map_err(|problem| unknown(certificate, problem))?;
+        let pair = Pair { certificate, issuer, issuer_key: &key };
+        until = earliest(until, verify_one(pair, asked, budget)?);
+    }
+    Ok(until)
+}
+
+/// OCSP first, then every distribution point. An answer that says "revoked" is never outweighed by another that does not.
+fn verify_one(pair: Pair<'_>, asked: &Asked<'_>, budget: &mut Budget) -> Result<Option<UnixTime>, Failure> {
+    let sources = Sources::of(pair.certificate).map_err(|problem| unknown(pair.certificate, problem))?;
+    if sources.is_empty() {
+        // trust-store-trust-policy.md, "Certificate Revocation Evaluation": what names no source counts as valid.
+        return Ok(None);
+    }
+    let mut problems = Vec::new();
+    let mut good = None;
+    match ocsp::status(pair, asked, budget)? {
+        Ok(Status::Revoked(since)) => return Err(revoked(pair.certificate, since, "an OCSP answer")),
+        Ok(Status::Good(until)) if sources.has_ocsp => good = Some(until),
+        Ok(Status::Good(_)) => {}
+        Err(problem) if sources.has_ocsp => problems.push(problem),
+        Err(_) => {}
+    }
+    let mut listed = Some(None);
+    for point in &sources.points {
+        match list::status(pair, point, asked, budget)? {
+            Ok(Status::Revoked(since)) => return Err(revoked(pair.certificate, since, "a revocation list")),
+            Ok(Status::Good(until)) => listed = listed.map(|until_now| earliest(until_now, Some(until))),
+            Err(problem) => {
+                listed = None;
+                problems.push(problem);
+            }
+        }
+    }
+    match (good, listed) {
+        (Some(until), _) | (None, Some(Some(until))) => Ok(Some(until)),
+        (None, Some(None) | None) => Err(unknown(pair.certificate, problems.join("; "))),
+    }
+}
+
+/// Whether what was made at `made` and is superseded at `next` says anything at the time asked, and until when.
+fn freshness(what: &str, made: UnixTime, next: Option<UnixTime>, asked: &Asked<'_>) -> Result<UnixTime, String> {
+    let at = asked.at;
+    if made > at {
+        return Err(format!("{what} is from {made}, and it is {at}"));
+    }
+    let oldest = asked.greatest_age.map(|age| UnixTime::from_seconds(made.seconds().saturating_add(age.into())));
+    let until = earliest(next, oldest).ok_or_else(|| format!("{what} does not say until when it holds"))?;
+    if at > until {
+        return Err(match (next, asked.greatest_age) {
+            (Some(next), _) if at > next => format!("{what} was to be replaced at {next}, and it is {at}"),
+            (_, age) => format!("{what} is from {made}, older than {} seconds", age.unwrap_or_default()),
+        });
+    }
+    Ok(until)
+}
+
+/// A signing authority's signature from before a key went bad stays good.
+fn is_excused(asked: &Asked<'_>, invalid_since: Option<UnixTime>) -> bool {
+    matches!((asked.signing_time, invalid_since), (Some(signed), Some(invalid)) if signed < invalid)
+}
+
+fn unknown(certificate: &Certificate, problem: String) -> Failure {
+    RejectionReason::RevocationUnknown { subject: certificate.subject(), problem }.into()
+}
+
+fn revoked(certificate: &Certificate, since: UnixTime, source_kind: &'static str) -> Failure {
+    RejectionReason::Revoked { subject: certificate.subject(), since, source_kind }.into()
+}

@@ -1,0 +1,81 @@
+//! RFC 3161 time-stamps over a Notary Project signature: a token comes in, the range of time in which a trusted authority saw the
+//! signature comes out (trust-store-trust-policy.md, "Timestamp verification"). The envelope's own words are never used.
+
+use std::fmt;
+
+use assay_admission::UnixTime;
+
+use super::{
+    chain::{self, Purpose},
+    revocation,
+};
+use crate::{artifact::Question, facts::RejectionReason, failure::Failure, limits::Budget, trust::CertificateStore};
+use token::Token;
+
+mod info;
+mod path;
+mod token;
+
+/// When a trusted authority saw the signature.
+pub(super) struct Stamp {
+    /// The first second that it may have been.
+    pub(super) earliest: UnixTime,
+    /// The last second that it may have been.
+    pub(super) latest: UnixTime,
+    /// The authority's subject.
+    authority: String,
+    /// Until when the authority's certificates are known not to be revoked, if that ends.
+    pub(super) holds_until: Option<UnixTime>,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { earliest, latest, authority, .. } = self;
+        write!(f, "{authority:?} saw it between {earliest} and {latest}")
+    }
+}
+
+/// Verifies `token`, which must be about `signature`, against the roots of type `tsa` in `store`.
+pub(super) fn verify(
+    question: &Question<'_>,
+    store: &CertificateStore,
+    token: &[u8],
+    signature: &[u8],
+    budget: &mut Budget,
+) -> Result<Stamp, Failure> {
+    let rejected = |problem: String| Failure::from(RejectionReason::Timestamp { problem });
+    let token = Token::read(token).map_err(rejected)?;
+    token.info.covers(signature).map_err(rejected)?;
+    let chain = path::build(token.signer.clone(), &token.others, store.timestamping(), budget)?;
+    // Whose chain does not keep the profile stamps nothing: RFC 3161 §2.3.
+    let key = chain::verify(&chain, Purpose::TimeStamping, budget).map_err(about_timestamp)?;
+    chain::check_time(&chain, token.info.time).map_err(Failure::Rejected).map_err(about_timestamp)?;
+    budget.spend_key_operation().map_err(Failure::Exhausted)?;
+    token.check_signed_by(&key).map_err(rejected)?;
+    if token.info.earliest > question.at {
+        return Err(rejected(format!("it is from {}, and it is {}", token.info.earliest, question.at)));
+    }
+    let asked = revocation::Asked {
+        evidence: question.revocation,
+        at: question.at,
+        greatest_age: store.revocation_age(),
+        signing_time: None,
+    };
+    // Required whatever the store's level says about revocation of the signer's own chain.
+    let holds_until = revocation::verify(&chain, &asked, budget).map_err(about_timestamp)?;
+    Ok(Stamp {
+        earliest: token.info.earliest,
+        latest: token.info.latest,
+        authority: token.signer.subject(),
+        holds_until,
+    })
+}
+
+/// A rejection of one of the authority's certificates, told as one of the time-stamp.
+fn about_timestamp(failure: Failure) -> Failure {
+    match failure {
+        Failure::Rejected(reason @ RejectionReason::Limit(_)) => Failure::Rejected(reason),
+        Failure::Rejected(reason) => RejectionReason::Timestamp { problem: reason.to_string() }.into(),
+        Failure::Exhausted(limit) => Failure::Exhausted(limit),
+    }
+}
