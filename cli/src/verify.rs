@@ -3,6 +3,7 @@
 
 mod agent;
 mod attested;
+mod notation;
 mod offline;
 mod trusted;
 mod verdict;
@@ -20,11 +21,11 @@ use crate::{
     registry::RegistryArgs,
 };
 
-use self::{attested::PredicateType, offline::Fetched, trusted::Trusted};
+use self::{attested::PredicateType, notation::NotationArgs, offline::Fetched, trusted::Trusted};
 
 /// Judge an image: is it signed as the policy wants, and if not, why not
 ///
-/// Asks this node's agent. With --policy, --key or --certificate-store no agent is asked, and nothing is recorded.
+/// Asks this node's agent. With --policy, --key, --certificate-store or --trust-policy no agent is asked, and nothing is recorded.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     /// The image: [HOST[:PORT]/]PATH[:TAG][@DIGEST]; without tag and digest, `latest`
@@ -49,6 +50,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long = "type", value_name = "TYPE", conflicts_with_all = ["policy", "certificate_store"])]
     predicate_type: Option<PredicateType>,
     #[command(flatten)]
+    notation: NotationArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -59,6 +62,13 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
         let policy = PolicyFile::read(context, path).await?.compile()?;
         let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
         return offline::decide(context, &image, &fetched, &policy);
+    }
+    if let Some(chosen) = arguments.notation.choose(&image)? {
+        if chosen.asks_nothing() {
+            return chosen.skip(context, &image);
+        }
+        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
+        return chosen.judge(context, &image, &fetched);
     }
     let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject) {
         (Some(key), _, _) => Trusted::key(context, key).await?,
@@ -126,6 +136,10 @@ mod tests {
         assert!(!parses(&["--policy", "p", "--certificate-store", "s", "--subject", "C=DE"]));
         assert!(!parses(&["--certificate-store", "s"]) && !parses(&["--subject", "C=DE"]));
         assert!(!parses(&["--platform", "linux"]));
+        assert!(parses(&["--trust-policy", "p", "--trust-store", "d", "--crl", "u=f", "--ocsp", "f", "--ocsp", "g"]));
+        assert!(!parses(&["--trust-policy", "p"]) && !parses(&["--trust-store", "d"]));
+        assert!(!parses(&["--trust-policy", "p", "--trust-store", "d", "--key", "k"]));
+        assert!(!parses(&["--trust-policy", "p", "--trust-store", "d", "--type", "vuln"]));
         assert!(parses(&["--key", "k", "--type", "vuln"]) && parses(&["--key", "k", "--type", "https://a.example/b"]));
         assert!(!parses(&["--key", "k", "--type", "vulns"]) && !parses(&["--policy", "p", "--type", "vuln"]));
     }

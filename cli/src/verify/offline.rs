@@ -9,8 +9,8 @@ use assay_admission::{
 use assay_fetch::{CollectRequest, Collected, FoundBy, Problem, ProblemKind, Role, Wanted};
 use assay_policy::{Case, CaseImage, Collection, ImageState, Policy};
 use assay_verify::{
-    Artifact, AttestationFindings, BindError, BoundImage, Budget, Evidence, Findings, Trust, bind, claim_of, verify,
-    verify_attestations,
+    Artifact, AttestationFindings, BindError, BoundImage, Budget, Evidence, Findings, RevocationEvidence, Trust, bind,
+    claim_of, verify, verify_attestations,
 };
 
 use crate::{
@@ -75,7 +75,12 @@ impl Fetched {
 
     /// What the signatures prove to someone who trusts `trust`.
     pub(super) fn findings(&self, trust: &Trust) -> Findings {
-        match Evidence::new(self.artifacts.clone()) {
+        self.findings_with(trust, &RevocationEvidence::default())
+    }
+
+    /// The same, with what is known about revoked certificates.
+    pub(super) fn findings_with(&self, trust: &Trust, revocation: &RevocationEvidence) -> Findings {
+        match Evidence::new(self.artifacts.clone()).map(|evidence| evidence.with_revocation(revocation.clone())) {
             Ok(evidence) => verify(&self.bound, &evidence, trust, now(), &mut Budget::default()),
             Err(limit) => Findings { limit: Some(limit), ..Findings::default() },
         }
