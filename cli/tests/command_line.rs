@@ -68,6 +68,23 @@ fn an_image_name_that_is_none_is_wrong_usage() {
 }
 
 #[test]
+fn a_type_of_attestation_needs_to_be_known_and_somebody_to_be_trusted() {
+    for arguments in [&["--type", "vuln"][..], &["--type", "vulns", "--key", "k.pem"]] {
+        let line: Vec<&str> = ["verify", "r.example/a:1", "-o", "json"].iter().chain(arguments).copied().collect();
+        let output = assay(&line);
+        assert_eq!((code(&output), error(&output)["code"].as_str()), (2, Some("USAGE")), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_layout_is_told_and_no_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = assay(&["tree", &format!("oci:{}", folder.path().display()), "-o", "json"]);
+    assert_eq!((code(&output), error(&output)["code"].as_str()), (1, Some("MALFORMED")));
+    assert!(error(&output)["message"].as_str().is_some_and(|message| message.contains("oci-layout")));
+}
+
+#[test]
 fn a_log_that_is_not_there_is_no_intact_log() {
     let folder = tempfile::tempdir().unwrap();
     let key = "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";

@@ -273,3 +273,87 @@ fn signer(by: &Value) -> String {
     }
     text("/keyHint").map_or_else(|| "a key".to_owned(), |hint| format!("key {hint}"))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use assay_admission::{Document, MediaType};
+
+    use super::*;
+
+    /// The real signatures that verification is tested with.
+    fn vector(name: &str) -> Attached {
+        let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../verify/vectors").join(name);
+        let document =
+            |media_type: &str, bytes: Vec<u8>| Document::new(MediaType::new(media_type).unwrap(), bytes).unwrap();
+        let manifest = std::fs::read(folder.join("manifest.json")).unwrap();
+        let value: Value = serde_json::from_slice(&manifest).unwrap();
+        let blob = |(at, layer): (usize, Layer)| {
+            document(&layer.media_type, std::fs::read(folder.join(format!("layer-{at}"))).unwrap())
+        };
+        Attached {
+            subject: Digest::sha256(b"image"),
+            found_by: "referrers API",
+            blobs: layers(&value).into_iter().enumerate().map(blob).collect(),
+            manifest: document(MediaType::OCI_MANIFEST, manifest),
+        }
+    }
+
+    #[test]
+    fn signatures_of_every_format_are_decoded() {
+        for (name, title) in [
+            ("bundle-p256", "cosign (Sigstore bundle, key "),
+            ("legacy-p256", "cosign for \"127.0.0.1:15055/team/app\" (simple signing, a key)"),
+            ("notation-jws-ec256", "Notary Project (JWS, \"C=DE, ST=Berlin, O=Acme, CN=Release Managers\")"),
+            ("notation-cose-ec256", "Notary Project (COSE, \"C=DE, ST=Berlin, O=Acme, CN=Release Managers\")"),
+        ] {
+            let parts = parts(&vector(name));
+            assert_eq!((parts.len(), parts[0].kind), (1, Kind::Signature), "{name}");
+            assert!(parts[0].title.starts_with(title), "{name}: {}", parts[0].title);
+        }
+        for name in ["notation-jws-expiry", "notation-cose-expiry"] {
+            let content = &parts(&vector(name))[0].content;
+            assert!(content["protected"].get("io.cncf.notary.expiry").is_some(), "{content}");
+            assert!(content["content"]["targetArtifact"]["digest"].is_string(), "{content}");
+            assert_eq!(content["signedBy"]["certificates"].as_array().unwrap().len(), 3, "{content}");
+        }
+    }
+
+    #[test]
+    fn attestations_are_decoded_with_what_they_say() {
+        let legacy = parts(&vector("attest-legacy"));
+        assert_eq!(legacy.len(), 10);
+        assert!(legacy.iter().all(|part| part.kind == Kind::Attestation));
+        assert!(legacy[0].title.starts_with("https://slsa.dev/provenance/v0.2: SLSA provenance v0.2 by builder"));
+        let bundle = &parts(&vector("attest-vuln"))[0];
+        assert!(bundle.title.contains("vulnerability scan by"), "{}", bundle.title);
+        assert_eq!(bundle.content["content"]["predicate"]["scanner"]["version"], "1.0");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_never_a_panic() {
+        for name in ["bundle-p256", "legacy-p256", "notation-jws-ec256", "notation-cose-ec256", "attest-legacy"] {
+            let real = vector(name);
+            let bytes = real.blobs[0].bytes();
+            for at in (0..bytes.len()).step_by(7) {
+                let mut changed = bytes.to_vec();
+                changed[at] ^= 0x15;
+                for bytes in [changed, bytes[..at].to_vec()] {
+                    let blob = Document::new(real.blobs[0].media_type().clone(), bytes).unwrap();
+                    let manifest = json!({ "layers": [
+                        { "mediaType": blob.media_type().as_str(), "digest": blob.digest().to_string() },
+                    ] });
+                    let manifest = manifest.to_string().into_bytes();
+                    let manifest = Document::new(real.manifest.media_type().clone(), manifest).unwrap();
+                    let attached = Attached { manifest, blobs: vec![blob], ..vector(name) };
+                    assert_eq!(parts(&attached).len(), 1);
+                }
+            }
+        }
+        let mut without = vector("bundle-p256");
+        without.blobs.clear();
+        assert!(parts(&without)[0].title.ends_with("which could not be had"));
+    }
+}
