@@ -11,6 +11,7 @@ mod jws;
 mod levels;
 mod mutation;
 mod notary;
+mod notary_real;
 mod oci_types;
 mod predicates;
 mod real;

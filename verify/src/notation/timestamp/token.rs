@@ -79,6 +79,7 @@ impl Token {
     pub(super) fn check_signed_by(&self, key: &PublicKey) -> Result<(), String> {
         let identifier = chain::algorithm(&self.algorithm)?;
         chain::check_signed(&identifier, &self.attributes, &self.signature, key)
+            .map_err(|_| "its signature does not verify with its certificate and SHA-2".to_owned())
     }
 }
 
