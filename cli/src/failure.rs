@@ -17,7 +17,7 @@ Exit codes:
   10  verify: the image has no signature
   11  verify: there is no such image or tag in the registry
   12  verify: there are signatures, and they do not match or do not satisfy the rule
-  13  reserved: no certificate in the signature (the code that cosign uses for it)
+  13  verify: an identity was asked for, and no signature has a certificate
 
 With `-o json` a failure is also JSON, on standard output: {\"error\":{\"code\",\"message\",\"remedy\"}}.
 A denial is the verdict itself, with \"decision\":\"deny\" and its reasons.";
@@ -43,6 +43,8 @@ pub(crate) enum Exit {
     NoImage,
     /// Signatures that do not suffice.
     NotSatisfied,
+    /// Signatures without a certificate, where an identity was asked for.
+    NoCertificate,
 }
 
 impl Exit {
@@ -58,6 +60,7 @@ impl Exit {
             Self::NoSignature => 10,
             Self::NoImage => 11,
             Self::NotSatisfied => 12,
+            Self::NoCertificate => 13,
         }
     }
 }
@@ -147,6 +150,7 @@ mod tests {
             (Exit::NoSignature, 10),
             (Exit::NoImage, 11),
             (Exit::NotSatisfied, 12),
+            (Exit::NoCertificate, 13),
         ];
         for (exit, number) in all {
             assert_eq!(exit.number(), number);

@@ -6,6 +6,7 @@ mod bounded_file;
 mod console;
 mod duration;
 mod failure;
+mod identity;
 mod inspect;
 mod keys;
 mod node;
@@ -14,6 +15,7 @@ mod policy_file;
 mod registry;
 mod sign;
 mod verify;
+mod verify_blob;
 
 use std::{
     ffi::OsString,
@@ -55,7 +57,8 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Sign(sign::SignArgs),
-    Verify(verify::VerifyArgs),
+    Verify(Box<verify::VerifyArgs>),
+    VerifyBlob(verify_blob::VerifyBlobArgs),
     /// What belongs to an image, decoded: signatures, attestations and whatever else refers to it
     ///
     /// Nothing is verified: `assay verify` says what counts.
@@ -128,7 +131,8 @@ fn start(cli: Cli, console: Console) -> Result<Exit, Failure> {
 async fn run(context: &Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Sign(arguments) => sign::run(context, arguments).await,
-        Verb::Verify(arguments) => verify::run(context, arguments).await,
+        Verb::Verify(arguments) => verify::run(context, *arguments).await,
+        Verb::VerifyBlob(arguments) => verify_blob::run(context, arguments).await,
         Verb::Inspect(arguments) => inspect::run(context, arguments, inspect::Detail::All).await,
         Verb::Tree(arguments) => inspect::run(context, arguments, inspect::Detail::Tree).await,
         Verb::Policy(verb) => policy::run(context, verb).await,

@@ -17,15 +17,20 @@ use clap::Args;
 use crate::{
     Context,
     failure::{Exit, Failure},
+    identity::{Asked, IdentityArgs},
     policy_file::PolicyFile,
     registry::RegistryArgs,
 };
 
 use self::{attested::PredicateType, notation::NotationArgs, offline::Fetched, trusted::Trusted};
 
+pub(crate) use offline::now;
+pub(crate) use trusted::{Who, name_of, signer_json, trust_identity, trust_key};
+
 /// Judge an image: is it signed as the policy wants, and if not, why not
 ///
-/// Asks this node's agent. With --policy, --key, --certificate-store or --trust-policy no agent is asked, and nothing is recorded.
+/// Asks this node's agent. With --policy, --key, --certificate-identity, --certificate-store or --trust-policy no agent is asked, and
+/// nothing is recorded.
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
     /// The image: [HOST[:PORT]/]PATH[:TAG][@DIGEST]; without tag and digest, `latest`
@@ -50,6 +55,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long = "type", value_name = "TYPE", conflicts_with_all = ["policy", "certificate_store"])]
     predicate_type: Option<PredicateType>,
     #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
     notation: NotationArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -58,23 +65,35 @@ pub(crate) struct VerifyArgs {
 pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit, Failure> {
     let image = reference(&arguments.image)?;
     let platform = arguments.platform.clone().unwrap_or_else(Platform::host);
+    let asked = arguments.identity.read()?;
     if let Some(path) = &arguments.policy {
+        if !matches!(asked, Asked::Nothing) {
+            return Err(one_way());
+        }
         let policy = PolicyFile::read(context, path).await?.compile()?;
         let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
         return offline::decide(context, &image, &fetched, &policy);
     }
     if let Some(chosen) = arguments.notation.choose(&image)? {
+        if !matches!(asked, Asked::Nothing) {
+            return Err(one_way());
+        }
         if chosen.asks_nothing() {
             return chosen.skip(context, &image);
         }
         let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
         return chosen.judge(context, &image, &fetched);
     }
-    let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject) {
-        (Some(key), _, _) => Trusted::key(context, key).await?,
-        (None, Some(store), Some(subject)) => Trusted::certificates(store, subject)?,
-        (None, _, _) if arguments.predicate_type.is_some() => return Err(attested::nobody_trusted()),
-        (None, _, _) => return agent::run(context, image, platform).await,
+    let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject, asked) {
+        (Some(key), None, _, Asked::Nothing) => Trusted::key(context, key, None).await?,
+        (Some(key), None, _, Asked::Root(root)) => Trusted::key(context, key, Some(root)).await?,
+        (None, Some(store), Some(subject), Asked::Nothing) => Trusted::certificates(store, subject)?,
+        (None, None, _, Asked::Identity(root, pattern)) => Trusted::identity(root, pattern),
+        (None, None, _, Asked::Nothing) if arguments.predicate_type.is_some() => return Err(attested::nobody_trusted()),
+        (None, None, _, Asked::Nothing) => return agent::run(context, image, platform).await,
+        (Some(_), _, _, Asked::Identity(..)) | (_, Some(_), _, _) | (None, None, _, Asked::Root(_)) => {
+            return Err(one_way());
+        }
     };
     if let Some(predicate_type) = &arguments.predicate_type {
         let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Attestations).await?;
@@ -82,6 +101,16 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
     }
     let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
     trusted.judge(context, &image, &fetched)
+}
+
+fn one_way() -> Failure {
+    Failure::new(
+        "USAGE",
+        "these flags do not go together: one way to be trusted is given at a time",
+        "give --policy, or --key [--trusted-root], or --certificate-identity with --certificate-oidc-issuer and --trusted-root, or \
+         --certificate-store with --subject, or --trust-policy",
+    )
+    .exits(Exit::Usage)
 }
 
 /// Parses an image name; `latest` is meant where neither tag nor digest is given, as every tool does.

@@ -60,9 +60,8 @@ impl Authority {
             (Identity::Certificate { store: wanted, subject }, Signer::Certificate { store, .. }) => {
                 wanted == store && subject.matches(signer)
             }
-            (Identity::Key { .. }, Signer::Certificate { .. }) | (Identity::Certificate { .. }, Signer::Key { .. }) => {
-                false
-            }
+            (Identity::Key { .. }, Signer::Certificate { .. } | Signer::Identity { .. })
+            | (Identity::Certificate { .. }, Signer::Key { .. } | Signer::Identity { .. }) => false,
         }
     }
 }
@@ -70,6 +69,8 @@ impl Authority {
 fn key_of(signer: &Signer) -> &str {
     match signer {
         Signer::Key { spki_sha256, .. } | Signer::Certificate { spki_sha256, .. } => spki_sha256,
+        // An identity has a new key for each signature, and is one signer all the same.
+        Signer::Identity { identity, .. } => identity,
     }
 }
 

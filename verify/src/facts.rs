@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use assay_admission::{Descriptor, Digest, UnixTime};
 
-use crate::{limits::LimitReached, notation::NotaryResult, trust::SignerName};
+use crate::{limits::LimitReached, notation::NotaryResult, sigstore::SigstoreError, trust::SignerName};
 
 /// The format of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +58,16 @@ pub enum Signer {
         attributes: Vec<(String, String)>,
         /// SHA-256 of the leaf's SubjectPublicKeyInfo, lower-case hex.
         spki_sha256: String,
+    },
+    /// An identity that an authority of a Sigstore root certified for one signature. Its keys are thrown away: one identity is one
+    /// signer, however many keys it had.
+    Identity {
+        /// The root's name in the policy.
+        root: SignerName,
+        /// The certificate's subject alternative name: an e-mail address, a workflow's URI, a user name.
+        identity: String,
+        /// Who vouches for it: the issuer of the token with which it asked for the certificate.
+        issuer: String,
     },
 }
 
@@ -274,6 +284,9 @@ pub enum RejectionReason {
         /// The time of judging.
         at: UnixTime,
     },
+    /// What proves a keyless signature, or its standing in a log, does not hold.
+    #[error(transparent)]
+    Sigstore(#[from] SigstoreError),
     /// Something that the format has and that is not verified here; it is refused rather than ignored.
     #[error("{0} is not supported")]
     Unsupported(String),

@@ -3,14 +3,18 @@
 
 use std::collections::BTreeSet;
 
+use assay_admission::UnixTime;
+
 use crate::{
     facts::{RejectionReason, Signer},
     failure::Failure,
     limits::Budget,
+    sigstore::{Claim, Signed, SigstoreError, logged_by_key},
     trust::{PublicKey, PublicKeyKind, SignerName, Trust},
 };
 
-/// Every name of the key that made `signature` over `message`: at least one.
+/// Every name of the key that made `signature` over `message`: at least one. A name whose signatures have to stand in a log is
+/// none of them: here is no log entry.
 ///
 /// # Errors
 /// [`RejectionReason::OtherHash`] if a key made it with a hash that does not count, [`RejectionReason::BadSignature`] if the
@@ -22,6 +26,35 @@ pub(crate) fn signers(
     hint: Option<&[u8]>,
     budget: &mut Budget,
 ) -> Result<Vec<Signer>, Failure> {
+    let key = maker(trust, &Signed::Bytes(message), signature, hint, budget)?;
+    names(trust, key, |_| {
+        let error = SigstoreError::TooFew { what: "log entries", found: 0, required: 1 };
+        Err(Failure::Rejected(error.into()))
+    })
+}
+
+/// The same for the signature of `claim`, in which log entries may stand: the names of keys that need them count if they hold.
+pub(crate) fn signers_of_claim(
+    trust: &Trust,
+    claim: &Claim<'_>,
+    hint: Option<&[u8]>,
+    at: UnixTime,
+    budget: &mut Budget,
+) -> Result<Vec<Signer>, Failure> {
+    let key = maker(trust, &claim.signed, claim.signature, hint, budget)?;
+    names(trust, key, |root| {
+        let root = trust.sigstore.get(root).ok_or(Failure::Rejected(SigstoreError::NoRoot.into()))?;
+        logged_by_key(root, claim, key, at, budget)
+    })
+}
+
+fn maker<'t>(
+    trust: &'t Trust,
+    signed: &Signed<'_>,
+    signature: &[u8],
+    hint: Option<&[u8]>,
+    budget: &mut Budget,
+) -> Result<&'t PublicKey, Failure> {
     let hinted = |key: &PublicKey| hint == Some(key.spki_hash());
     let named = trust.keys.iter().find(|(_, key)| hinted(key));
     let others = trust.keys.iter().filter(|(_, key)| !hinted(key));
@@ -31,11 +64,13 @@ pub(crate) fn signers(
             continue;
         }
         budget.spend_key_operation().map_err(Failure::Exhausted)?;
-        if key.verifies(message, signature) {
-            return Ok(names(trust, key));
+        if signed.verifies(key, signature) {
+            return Ok(key);
         }
     }
-    if let Some(reason) = other_hash(trust, message, signature, budget) {
+    if let Signed::Bytes(message) = signed
+        && let Some(reason) = other_hash(trust, message, signature, budget)
+    {
         return Err(Failure::Rejected(reason));
     }
     Err(Failure::Rejected(
@@ -66,9 +101,24 @@ fn other_hash(trust: &Trust, message: &[u8], signature: &[u8], budget: &mut Budg
     None
 }
 
-fn names(trust: &Trust, key: &PublicKey) -> Vec<Signer> {
-    let signer = |name: &SignerName| Signer::Key { name: name.clone(), spki_sha256: key.spki_sha256() };
-    trust.keys.iter().filter(|(_, other)| *other == key).map(|(name, _)| signer(name)).collect()
+/// The names of `key`, without those that need a log in which `logged` does not find the signature; its reason if none is left.
+fn names(
+    trust: &Trust,
+    key: &PublicKey,
+    mut logged: impl FnMut(&SignerName) -> Result<(), Failure>,
+) -> Result<Vec<Signer>, Failure> {
+    let (mut signers, mut reason) = (Vec::new(), None);
+    for name in trust.keys.iter().filter(|(_, other)| *other == key).map(|(name, _)| name) {
+        match trust.logged_keys.get(name).map_or(Ok(()), &mut logged) {
+            Ok(()) => signers.push(Signer::Key { name: name.clone(), spki_sha256: key.spki_sha256() }),
+            Err(Failure::Exhausted(limit)) => return Err(Failure::Exhausted(limit)),
+            Err(Failure::Rejected(why)) => reason = Some(why),
+        }
+    }
+    match reason {
+        Some(reason) if signers.is_empty() => Err(Failure::Rejected(reason)),
+        Some(_) | None => Ok(signers),
+    }
 }
 
 #[cfg(test)]

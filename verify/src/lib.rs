@@ -3,6 +3,7 @@
 
 mod artifact;
 mod attestation;
+mod blob;
 mod bundle;
 mod der;
 mod evidence;
@@ -16,6 +17,7 @@ mod name;
 mod notation;
 mod oci;
 pub mod signing;
+mod sigstore;
 mod simple_signing;
 mod trust;
 
@@ -25,6 +27,7 @@ pub use attestation::{
     UnprovedStatement, VerificationResult, VerificationSummary, VexStatement, VexStatus, Vulnerabilities,
     read_unproved,
 };
+pub use blob::{BlobSignature, verify_blob};
 pub use evidence::{Artifact, Evidence, FoundBy, RevocationEvidence, RevocationList};
 pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer};
 pub use image::{BindError, BoundImage, bind, claim_of};
@@ -35,6 +38,8 @@ pub use notation::{
     TrustPolicyDocument, TrustPolicyError, TrustPolicyStatement, TrustStoreKind, TrustStoreName, UnknownWord,
     VerificationLevel,
 };
+pub use sigstore::{BlobDigests, BlobHasher, EntryError, SctError, SigstoreError, TimestampError};
+pub use trust::{IdentityPattern, LogRule, RootError, SigstoreRoot, TextPattern, TextPatternError};
 pub use trust::{
     Anchors, Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, SignerNameError,
     StoreError, TimestampRule, Trust, TrustedIdentities,

@@ -30,6 +30,24 @@ pub(crate) const MAX_OCSP_STATUSES: usize = 64;
 pub(crate) const MAX_POLICY_BYTES: usize = 1 << 20;
 /// Statements of a Notary Project trust policy.
 pub(crate) const MAX_STATEMENTS: usize = 1024;
+/// Entries in each list of a Sigstore root of trust. The public one has three logs and two authorities.
+pub(crate) const MAX_ROOT_ENTRIES: usize = 64;
+/// Log entries in one bundle. Real ones have one, with several logs as many as there are logs.
+pub(crate) const MAX_LOG_ENTRIES: usize = 32;
+/// RFC 3161 time-stamps in one bundle. Real ones have none to two.
+pub(crate) const MAX_TIMESTAMPS: usize = 32;
+/// Hashes in an inclusion proof: a tree of 2^64 leaves has paths of 64.
+pub(crate) const MAX_PROOF_HASHES: usize = 64;
+/// Signatures under a checkpoint: the log's own and those of its witnesses.
+pub(crate) const MAX_CHECKPOINT_LINES: usize = 32;
+/// Certificate transparency time-stamps in one certificate. Fulcio embeds one.
+pub(crate) const MAX_SCTS: usize = 16;
+/// Bytes of an identity or an issuer in a certificate. The longest of continuous integration have about 300.
+pub(crate) const MAX_IDENTITY: usize = 2048;
+/// Bytes of a pattern for identities.
+pub(crate) const MAX_PATTERN: usize = 2048;
+/// Bytes of a compiled pattern: matching costs its size times the length of the text.
+pub(crate) const MAX_PATTERN_PROGRAM: usize = 256 << 10;
 /// Nesting of a JSON document. Manifests need 5, bundles 8.
 pub(crate) const MAX_JSON_DEPTH: usize = 64;
 /// Values in a JSON document. The config of an image with 128 layers has about 1,000; this bounds memory, not meaning.

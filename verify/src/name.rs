@@ -156,7 +156,7 @@ impl DistinguishedNamePattern {
     #[must_use]
     pub fn matches(&self, signer: &Signer) -> bool {
         match signer {
-            Signer::Key { .. } => false,
+            Signer::Key { .. } | Signer::Identity { .. } => false,
             Signer::Certificate { attributes, .. } => self.attributes.iter().all(|(kind, wanted)| {
                 let mut found = attributes.iter().filter(|(other, _)| other == kind);
                 matches!((found.next(), found.next()), (Some((_, value)), None) if value == wanted)

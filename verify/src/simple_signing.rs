@@ -8,18 +8,20 @@ use assay_admission::{Descriptor, Document};
 use crate::{
     artifact::Question,
     bundle::decode,
-    facts::{Fact, Format, RejectionReason},
+    facts::{Fact, Format, RejectionReason, Signer},
     failure::{Failure, malformed},
     image::BoundImage,
     json::{JsonError, Object, Value, parse_object, wrong},
     keyed,
     limits::Budget,
     oci::parse_digest,
+    sigstore::{self, Claim, Envelope, Signed},
 };
+
+mod beside;
 
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const PAYLOAD_TYPE: &str = "cosign container image signature";
 
 struct Payload {
@@ -34,14 +36,10 @@ pub(crate) fn verify(
     layer: &BTreeMap<String, String>,
     budget: &mut Budget,
 ) -> Result<Vec<Fact>, Failure> {
-    if layer.get(CERTIFICATE).is_some_and(|certificate| !certificate.is_empty()) {
-        let what = "a keyless signature (a certificate beside a cosign signature)";
-        return Err(RejectionReason::Unsupported(what.to_owned()).into());
-    }
     let signature = layer.get(SIGNATURE).ok_or_else(|| malformed("annotations", format!("has no {SIGNATURE}")))?;
     let signature = decode("annotations", signature)?;
-    let signers = keyed::signers(question.trust, blob.bytes(), &signature, None, budget)?;
-    // From here on the payload is what a key of the policy signed.
+    let signers = signers(question, blob.bytes(), None, &signature, layer, budget)?;
+    // From here on the payload is what somebody whom the policy trusts signed.
     let payload = read(blob.bytes())?;
     let subject = subject_of(question.image, &payload)?;
     Ok(signers
@@ -57,6 +55,32 @@ pub(crate) fn verify(
             holds_until: None,
         })
         .collect())
+}
+
+/// Who made `signature` over `message` (an envelope's encoding, if `envelope` is given), with what cosign writes beside it into the
+/// annotations of the layer: nothing but a key, or certificates, a log entry and a time-stamp.
+pub(crate) fn signers(
+    question: &Question<'_>,
+    message: &[u8],
+    envelope: Option<Envelope<'_>>,
+    signature: &[u8],
+    layer: &BTreeMap<String, String>,
+    budget: &mut Budget,
+) -> Result<Vec<Signer>, Failure> {
+    let (trust, at) = (question.trust, question.at);
+    let signed = Signed::Bytes(message);
+    let material = |certificates| beside::read(layer, certificates, envelope.is_some());
+    match beside::certificates(layer)? {
+        Some(certificates) => {
+            let claim = Claim { signed, envelope, signature, material: &material(certificates)? };
+            sigstore::identities(trust, &claim, at, budget)
+        }
+        None if trust.logged_keys.is_empty() => keyed::signers(trust, message, signature, None, budget),
+        None => {
+            let claim = Claim { signed, envelope, signature, material: &material(Vec::new())? };
+            keyed::signers_of_claim(trust, &claim, None, at, budget)
+        }
+    }
 }
 
 fn subject_of<'i>(image: &'i BoundImage, payload: &Payload) -> Result<&'i Descriptor, RejectionReason> {

@@ -3,10 +3,15 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 pub use certificate::{Anchors, Certificate, CertificateStore, StoreError, TimestampRule, TrustedIdentities};
+pub use identity::{IdentityPattern, TextPattern, TextPatternError};
 pub use key::{KeyError, PublicKey, PublicKeyKind};
+pub(crate) use root::{Authority, Log};
+pub use root::{LogRule, RootError, SigstoreRoot};
 
 mod certificate;
+mod identity;
 mod key;
+mod root;
 
 /// A name in a policy: 1 to 64 characters of letters, digits, `.`, `_`, `-`, starting with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +57,10 @@ pub struct Trust {
     pub keys: BTreeMap<SignerName, PublicKey>,
     /// Certificate stores for Notary Project formats.
     pub certificates: BTreeMap<SignerName, CertificateStore>,
+    /// Sigstore roots for keyless signatures in cosign's formats.
+    pub sigstore: BTreeMap<SignerName, SigstoreRoot>,
+    /// Keys whose signatures count only if the logs of a root have them: the key's name, and the root's.
+    pub logged_keys: BTreeMap<SignerName, SignerName>,
 }
 
 #[cfg(test)]

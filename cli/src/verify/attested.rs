@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     offline::Fetched,
-    trusted::{Trusted, who},
+    trusted::{Trusted, name_of},
 };
 
 /// The predicate type that is asked for, as attestations write it.
@@ -76,8 +76,10 @@ pub(super) fn judge(
     wanted: &PredicateType,
 ) -> Result<Exit, Failure> {
     let findings = fetched.attestations(trusted.trust());
+    let (by_whom, by_others): (Vec<_>, Vec<_>) =
+        findings.attestations.iter().partition(|attestation| trusted.who().is(attestation.signer()));
     let (counting, others): (Vec<_>, Vec<_>) =
-        findings.attestations.iter().partition(|attestation| attestation.predicate_type() == wanted.0);
+        by_whom.into_iter().partition(|attestation| attestation.predicate_type() == wanted.0);
     if let (true, Some(problem)) = (counting.is_empty(), fetched.problems().first()) {
         return Err(registry::of_kind(problem.kind, &problem.detail));
     }
@@ -92,6 +94,8 @@ pub(super) fn judge(
             wanted.0
         )
     }));
+    sentences
+        .extend(by_others.iter().map(|other| format!("{}: it is not who was asked for", sentence(other, &manifest))));
     sentences.extend(findings.rejections.iter().map(ToString::to_string));
     sentences.extend(findings.limit.iter().map(|limit| format!("a limit was reached: {limit}")));
     let head = match exit {
@@ -120,7 +124,7 @@ fn exit(is_proved: bool, findings: &AttestationFindings) -> Exit {
 
 fn sentence(attestation: &Attestation, manifest: &Digest) -> String {
     let what = if attestation.subject().digest == *manifest { "manifest" } else { "index" };
-    let who = who(attestation.signer());
+    let who = name_of(attestation.signer());
     let (subject, predicate) = (attestation.subject().digest, attestation.predicate());
     format!("{who} attested {subject} ({what}) in {} {}: {predicate}", attestation.format(), attestation.envelope())
 }
@@ -136,7 +140,7 @@ fn result_json(
         .iter()
         .map(|attestation| {
             json!({
-                "signer": who(attestation.signer()),
+                "signer": name_of(attestation.signer()),
                 "format": attestation.format().to_string(),
                 "subject": attestation.subject().digest.to_string(),
                 "artifact": attestation.artifact().to_string(),

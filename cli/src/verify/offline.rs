@@ -196,7 +196,7 @@ fn reason(problem: &Problem) -> Reason {
 }
 
 /// The wall clock. A clock before 1970 reads as 1970.
-fn now() -> UnixTime {
+pub(crate) fn now() -> UnixTime {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     UnixTime::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }

@@ -24,6 +24,7 @@ fn of_fact(fact: &Fact, image: &BoundImage, reading: Option<&Reading<'_>>) -> St
     let who = match fact.signer() {
         Signer::Key { name, .. } => format!("key {name}"),
         Signer::Certificate { store, subject, .. } => format!("{subject:?} (certificates {store})"),
+        Signer::Identity { root, identity, issuer } => format!("{identity:?} by {issuer:?} (Sigstore root {root})"),
     };
     let digest = fact.subject().digest;
     let what = if digest == image.manifest().digest { "manifest" } else { "index" };

@@ -6,7 +6,10 @@ use assay_admission::Digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use x509_parser::{pem::Pem, prelude::FromDer, x509::SubjectPublicKeyInfo};
 
-use crate::der::{integer, tlv};
+use crate::{
+    der::{integer, tlv},
+    sigstore::{BlobDigests, HashName},
+};
 
 /// A public key for verifying signatures. Equal keys have equal encodings, so a key counts once however it was written.
 #[derive(Clone)]
@@ -116,6 +119,20 @@ impl PublicKey {
     /// SHA-256 of the SubjectPublicKeyInfo: what a bundle's hint names.
     pub(crate) fn spki_hash(&self) -> &[u8] {
         self.spki_sha256.value()
+    }
+
+    /// The same for a message of which only digests are known. Ed25519 signs no digest.
+    pub(crate) fn verifies_digest(&self, message: &BlobDigests, signature: &[u8]) -> bool {
+        let hash = match self.kind {
+            PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } => HashName::Sha256,
+            PublicKeyKind::P384 => HashName::Sha384,
+            PublicKeyKind::P521 => HashName::Sha512,
+            PublicKeyKind::Ed25519 => return false,
+        };
+        let value = message
+            .get(hash)
+            .and_then(|value| aws_lc_rs::digest::Digest::import_less_safe(value, hash.algorithm()).ok());
+        value.is_some_and(|digest| self.parsed.verify_digest_sig(&digest, signature).is_ok())
     }
 
     /// Whether this key made `signature` over `message` in the way that cosign's formats use a key of this kind.

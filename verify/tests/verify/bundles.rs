@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_admission::{Digest, Document, MediaType};
-use assay_verify::{Artifact, Budget, Evidence, RejectionReason, Trust, signing::cosign_bundle};
+use assay_verify::{Artifact, Budget, Evidence, RejectionReason, SigstoreError, Trust, signing::cosign_bundle};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -90,19 +90,42 @@ fn the_attackers_key_in_the_bundle_is_not_believed() {
 }
 
 #[test]
-fn a_keyless_bundle_is_unsupported_by_name() {
-    for field in ["certificate", "x509CertificateChain"] {
-        let reason = refused_with(|bundle| bundle["verificationMaterial"] = json!({ field: { "rawBytes": "AAAA" } }));
-        let what = "a keyless signature (a certificate in a bundle)".to_owned();
-        assert_eq!(reason, RejectionReason::Unsupported(what), "{field}");
+fn a_keyless_bundle_proves_nothing_without_a_root() {
+    let certificate = json!({ "rawBytes": "AAAA" });
+    for material in
+        [json!({ "certificate": certificate }), json!({ "x509CertificateChain": { "certificates": [certificate] } })]
+    {
+        let reason = refused_with(|bundle| bundle["verificationMaterial"] = material.clone());
+        assert_eq!(reason, RejectionReason::Sigstore(SigstoreError::NoRoot), "{material}");
     }
-    let reason = refused_with(|bundle| bundle["messageSignature"] = json!({ "signature": "AAAA" }));
-    assert_eq!(reason, RejectionReason::Unsupported("a message signature in a bundle".to_owned()));
+    let none = json!({ "x509CertificateChain": { "certificates": [] } });
+    let reason = refused_with(|bundle| bundle["verificationMaterial"] = none);
+    let problem = "is empty".to_owned();
+    assert_eq!(reason, RejectionReason::Sigstore(SigstoreError::Profile { field: "certificates", problem }));
+}
+
+#[test]
+fn a_message_signature_by_a_key_counts_for_what_it_is_over() {
+    let key = TestKey::new();
+    let bundle = |signature: Vec<u8>| {
+        json!({
+            "mediaType": BUNDLE,
+            "verificationMaterial": { "publicKey": { "hint": "" } },
+            "messageSignature": { "signature": STANDARD.encode(signature) },
+        })
+    };
+    let trust = trust_key("ci", key.public());
+    let index = vector("image/index.json");
+    accepted(envelope(BUNDLE, bundle(key.sign_der(&index)).to_string()), &trust);
+    let mut other = index;
+    other[0] ^= 1;
+    let reason = refused(envelope(BUNDLE, bundle(key.sign_der(&other)).to_string()), &trust);
+    assert_eq!(reason, RejectionReason::UnknownKey);
 }
 
 #[test]
 fn another_version_is_unknown() {
-    let old = "application/vnd.dev.sigstore.bundle+json;version=0.1";
+    let old = "application/vnd.dev.sigstore.bundle+json;version=0.4";
     let expected = RejectionReason::Unknown { field: "mediaType", value: old.to_owned() };
     assert_eq!(refused_with(|bundle| bundle["mediaType"] = old.into()), expected);
     let (artifact, trust) = with(&TestKey::new(), |_| {});
@@ -154,7 +177,7 @@ fn two_names_of_one_key_are_two_facts_with_one_key() {
         .iter()
         .map(|fact| match fact.signer() {
             assay_verify::Signer::Key { name, spki_sha256 } => (name.as_str().to_owned(), spki_sha256.clone()),
-            assay_verify::Signer::Certificate { .. } => panic!("{fact:?}"),
+            assay_verify::Signer::Certificate { .. } | assay_verify::Signer::Identity { .. } => panic!("{fact:?}"),
         })
         .collect();
     let hash = key.public().spki_sha256();

@@ -69,11 +69,15 @@ fn payloads_that_are_not_simple_signing_are_refused() {
 }
 
 #[test]
-fn a_certificate_beside_the_signature_is_unsupported_by_name() {
+fn a_certificate_beside_the_signature_takes_the_place_of_keys() {
     let key = TestKey::new();
-    let artifact = signed(&key, payload().to_string().as_bytes(), &[("dev.sigstore.cosign/certificate", "PEM")]);
-    let what = "a keyless signature (a certificate beside a cosign signature)".to_owned();
-    assert_eq!(refused(artifact, &trust_key("ci", key.public())), RejectionReason::Unsupported(what));
+    let beside = |text: &str| {
+        let artifact = signed(&key, payload().to_string().as_bytes(), &[("dev.sigstore.cosign/certificate", text)]);
+        refused(artifact, &trust_key("ci", key.public()))
+    };
+    assert_eq!(beside("PEM"), malformed("dev.sigstore.cosign/certificate", "has no certificate"));
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(beside(pem), RejectionReason::Sigstore(assay_verify::SigstoreError::NoRoot));
 }
 
 #[test]

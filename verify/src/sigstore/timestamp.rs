@@ -1,0 +1,85 @@
+//! RFC 3161 time-stamps of a signature: tokens come in; the time that an authority of the root has put its name to comes out.
+//! The cryptography is sigstore-tsa's, which asks no clock; what it leaves open (how many signers, whose window) is decided here.
+
+use assay_admission::UnixTime;
+use sigstore_tsa::{TsaAuthority, verify_timestamp_for_authority};
+use sigstore_types::{DerCertificate, SignatureBytes, TimestampToken};
+
+use super::TimestampError;
+use crate::{
+    der::{Tlv, only_part, tlv_parts},
+    limits::{Budget, LimitReached, MAX_CHAIN, MAX_TOKEN_BYTES},
+    trust::{Authority, SigstoreRoot},
+};
+
+/// When `signature` existed, and which authority of the root says so.
+pub(super) fn verify<'r>(
+    token: &[u8],
+    signature: &[u8],
+    root: &'r SigstoreRoot,
+    budget: &mut Budget,
+) -> Result<Result<(UnixTime, &'r Authority), TimestampError>, LimitReached> {
+    if let Err(problem) = one_signer(token) {
+        return Ok(Err(TimestampError::Malformed(problem)));
+    }
+    let (token, signature) = (TimestampToken::new(token.to_vec()), SignatureBytes::new(signature.to_vec()));
+    let mut problem = "the root has none".to_owned();
+    for authority in &root.time_stamping {
+        // The signature and the chain behind it.
+        for _ in 0..MAX_CHAIN {
+            budget.spend_key_operation()?;
+        }
+        let Some(known) = as_one(authority) else { continue };
+        match verify_timestamp_for_authority(&token, &signature, &known) {
+            // Whoever signed it is known now; the window of another authority does not help.
+            Ok(time) => {
+                let time = UnixTime::from_seconds(time.as_second());
+                return Ok(if authority.window.contains(time) {
+                    Ok((time, authority))
+                } else {
+                    Err(TimestampError::Untrusted(format!(
+                        "it says {time}, when {} may not be believed",
+                        authority.operator
+                    )))
+                });
+            }
+            Err(why) => problem = why.to_string(),
+        }
+    }
+    Ok(Err(TimestampError::Untrusted(problem)))
+}
+
+/// The authority without its window, which is compared in whole seconds like every other.
+fn as_one(authority: &Authority) -> Option<TsaAuthority> {
+    let certificate = |der: &Vec<u8>| DerCertificate::new(der.clone());
+    let (leaf, above) = authority.chain.split_first()?;
+    let (root, between) = above.split_last().unwrap_or((leaf, &[]));
+    Some(TsaAuthority::new(certificate(leaf), between.iter().map(certificate).collect(), certificate(root), None))
+}
+
+/// RFC 3161 §2.4.2: the token has exactly one SignerInfo. More of them would leave open which one is verified.
+fn one_signer(token: &[u8]) -> Result<(), String> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(format!("it has {} bytes, at most {MAX_TOKEN_BYTES} are accepted", token.len()));
+    }
+    let signers = signer_infos(token).ok_or("it is no TimeStampResp or ContentInfo with SignedData in DER")?;
+    match tlv_parts(signers.contents, 2).as_deref() {
+        Some([_]) => Ok(()),
+        _ => Err("it does not have exactly one SignerInfo".to_owned()),
+    }
+}
+
+/// `TimeStampResp { status, ContentInfo { signedData, [0] { SignedData { …, signerInfos } } } }`, or from the ContentInfo on.
+fn signer_infos(token: &[u8]) -> Option<Tlv<'_>> {
+    let outer = tlv_parts(only_part(token)?.contents, 2)?;
+    let content = match outer.as_slice() {
+        [kind, content] if kind.tag == 0x06 => *content,
+        [_, info] => match tlv_parts(info.contents, 2)?.as_slice() {
+            [kind, content] if kind.tag == 0x06 => *content,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let fields = tlv_parts(only_part(content.contents)?.contents, 6)?;
+    fields.last().copied().filter(|signers| signers.tag == 0x31)
+}
