@@ -21,6 +21,8 @@ pub(crate) struct Manifest {
     pub(crate) artifact_type: Option<String>,
     pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,
+    /// What a Sigstore bundle in it is said to state.
+    pub(crate) predicate_type: Option<String>,
 }
 
 /// What an index lists. An entry that cannot be read (a digest of another algorithm, say) keeps its place as `None`.
@@ -39,7 +41,11 @@ struct RawDocument {
     config: Option<RawDescriptor>,
     layers: Option<Vec<RawDescriptor>>,
     manifests: Option<Vec<RawDescriptor>>,
+    annotations: Option<serde_json::Value>,
 }
+
+/// Where tools that attach Sigstore bundles write what a bundle states.
+const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,6 +87,9 @@ pub(crate) fn parse(what: &str, media_type: &MediaType, bytes: &[u8]) -> Result<
                 artifact_type: raw.artifact_type,
                 config: descriptor(&config)?,
                 layers: layers.iter().map(descriptor).collect::<Result<_, _>>()?,
+                predicate_type: raw
+                    .annotations
+                    .and_then(|annotations| annotations.get(PREDICATE_TYPE)?.as_str().map(str::to_owned)),
             }))
         }
         _ if media_type.is_index() => {

@@ -15,7 +15,7 @@ use crate::{
     in_order::{InOrder, Panicked},
     referrers::{FoundBy, Referrer, Referrers},
     registry::Remote,
-    wanted::Wanted,
+    wanted::{SIGSTORE_BUNDLE, Wanted},
 };
 
 /// What one piece of work brought, and what it could not have.
@@ -216,6 +216,13 @@ async fn manifest(place: &Place, mut hold: Hold, found_by: FoundBy, document: Do
         Err(error) => return Batch::problem(error),
     };
     let layers: Vec<&Descriptor> = parsed.layers.iter().filter(|layer| wanted.has_layer(&layer.media_type)).collect();
+    let is_bundle = |layer: &&Descriptor| layer.media_type.as_str().starts_with(SIGSTORE_BUNDLE);
+    if !layers.is_empty()
+        && layers.iter().all(is_bundle)
+        && !wanted.has_predicate_type(parsed.predicate_type.as_deref())
+    {
+        return Batch::default();
+    }
     let is_typed = parsed.artifact_type.as_deref().is_some_and(|text| wanted.has_type(text))
         || wanted.has_type(parsed.config.media_type.as_str());
     if layers.is_empty() && !is_typed {

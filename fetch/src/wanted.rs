@@ -8,7 +8,7 @@ use crate::referrers::Likelihood;
 /// What of an image's evidence is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// Signatures. Attestations in Sigstore bundles come along, for only their content tells them apart.
+    /// Signatures. Sigstore bundles that are not said to be attestations come along, for only their content tells them apart.
     Signatures,
     /// Attestations: Sigstore bundles, and envelopes under cosign's tag `sha256-<hex>.att` or among the referrers.
     Attestations,
@@ -25,6 +25,8 @@ const DSSE_ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 /// What tools call a manifest that holds envelopes.
 const ATTESTATION_TYPES: [&str; 3] =
     [DSSE_ENVELOPE, "application/vnd.in-toto+json", "application/vnd.dev.cosign.artifact.att.v1+json"];
+/// The predicate type by which cosign says "signed".
+const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 impl Wanted {
@@ -56,6 +58,15 @@ impl Wanted {
         text.starts_with(SIGSTORE_BUNDLE)
             || self.has_signatures() && signature
             || self.has_attestations() && text == DSSE_ENVELOPE
+    }
+
+    /// Whether a bundle that is said to state this is wanted. Nobody signed what is said there: a lie withholds evidence, which
+    /// any registry can do, and a large attestation spends nothing that signatures need.
+    pub(crate) fn has_predicate_type(self, text: Option<&str>) -> bool {
+        match self {
+            Self::Signatures => text.is_none_or(|text| text == SIGNED),
+            Self::Attestations | Self::Everything => true,
+        }
     }
 
     /// The ends of cosign's tags that are looked under.

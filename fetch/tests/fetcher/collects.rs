@@ -284,3 +284,35 @@ async fn attestations_are_fetched_only_where_they_are_wanted() {
         assert!(!asked(&Digest::sha256(b"sbom").hex()), "{targets:?}");
     }
 }
+
+#[tokio::test]
+async fn bundles_that_are_said_to_be_attestations_are_not_fetched_as_signatures() {
+    let mut store = Store::default();
+    let (index, _) = store.image();
+    let mut bundle = |content: &str, stated: Value| {
+        let (config, layer) = (store.blob(EMPTY, b"{}"), store.blob(BUNDLE, content.as_bytes()));
+        let manifest = json!({ "schemaVersion": 2, "artifactType": BUNDLE, "config": config, "layers": [layer],
+            "annotations": { "dev.sigstore.bundle.predicateType": stated } });
+        let mut descriptor = store.document(MediaType::OCI_MANIFEST, None, &manifest);
+        descriptor["artifactType"] = json!(BUNDLE);
+        descriptor
+    };
+    let listed = [
+        bundle("signature", json!("https://sigstore.dev/cosign/sign/v1")),
+        bundle("sbom", json!("https://spdx.dev/Document")),
+        bundle("silent", Value::Null),
+    ];
+    store.list_by_api(&index, &listed);
+    let registry = Registry::start(move |seen, _| store.answer(seen));
+    for (wanted, blobs) in
+        [(Wanted::Signatures, &["signature", "silent"][..]), (Wanted::Attestations, &["sbom", "signature", "silent"])]
+    {
+        let mut request = image(&format!("{}/app", registry.host));
+        (request.platform, request.subjects, request.wanted) = (None, vec![digest(&index)], wanted);
+        let (all, problems) = collect(plain(&[&registry.host]), &request).await;
+        assert_eq!(problems, [], "{wanted:?}");
+        assert_eq!(contents(&all, Role::SignatureBlob), blobs, "{wanted:?}");
+        let manifests = all.iter().filter(|collected| collected.role == Role::SignatureManifest).count();
+        assert_eq!(manifests, blobs.len(), "{wanted:?}");
+    }
+}

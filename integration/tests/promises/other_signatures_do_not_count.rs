@@ -158,6 +158,22 @@ fn attestation_of_the_right_key_is_not_a_signature() -> Result<()> {
     let predicate = scene.host.node.root().join("sbom.json");
     std::fs::write(&predicate, br#"{"spdxVersion":"SPDX-2.3"}"#)?;
     scene.cosign.attest(&scene.ci, &image.by_digest(), "custom", &predicate)?;
+    refused_cleanly(&scene.host, scene.host.containerd.pull(&image.by_tag(), PullBy::Default)?, "NO_SIGNATURE")?;
+    // Where the registry does not say that it is an attestation, it is fetched, and does not count either.
+    let tag = image.digest.replace(':', "-");
+    let stored = scene.production().manifest(&tag)?.context("it is attested")?;
+    let mut referrers = stored.json()?;
+    let referrer = referrers.pointer_mut("/manifests/0").context("a referrer")?;
+    let digest = referrer.get("digest").and_then(|digest| digest.as_str()).context("a digest")?.to_owned();
+    let attached = scene.production().manifest(&digest)?.context("the referrer is there")?;
+    let mut manifest = attached.json()?;
+    manifest.as_object_mut().context("an object")?.remove("annotations").context("cosign writes annotations")?;
+    let bytes = serde_json::to_vec(&manifest)?;
+    let digest = scene.production().push_manifest(&assay_testkit::sha256(&bytes), &attached.media_type, &bytes)?;
+    let referrer = referrer.as_object_mut().context("an object")?;
+    referrer.insert("digest".to_owned(), digest.into());
+    referrer.insert("size".to_owned(), bytes.len().into());
+    scene.production().push_manifest(&tag, &stored.media_type, &serde_json::to_vec(&referrers)?)?;
     refused_cleanly(&scene.host, scene.host.containerd.pull(&image.by_tag(), PullBy::Default)?, "NOT_SATISFIED")
 }
 
