@@ -251,6 +251,13 @@ fn only_a_trusted_root_makes_a_time_stamping_authority() {
     let found = scene.judge(scene.wrapped(|signature| Token::of(&other, signature).make()));
     let untrusted = "the certificate chain of \"C=DE,ST=Berlin,O=Acme,CN=leaf\" ends in no trusted time-stamping root";
     assert_eq!(problem(&found), untrusted);
+    // A token that brings its root along makes it no more trusted.
+    let whole = scene.judge(scene.wrapped(|signature| {
+        let mut token = Token::of(&other, signature);
+        token.extra.push(other.root().der().to_vec());
+        token.make()
+    }));
+    assert_eq!(problem(&whole), untrusted);
     // The signer's own CA is none, nor is an intermediate that stands in the store.
     let own = scene.judge(scene.wrapped(|signature| Token::of(&scene.signer, signature).make()));
     assert_eq!(problem(&own), untrusted);
