@@ -368,11 +368,11 @@ impl Content for Containerd {
     }
 
     async fn list(&self, request: Request<ListContentRequest>) -> Result<Response<Self::ListStream>, Status> {
-        assert_eq!(request.metadata().get("containerd-namespace").unwrap(), "default");
         let store = self.0.lock().unwrap();
         if store.is_stopped {
             return Err(Status::unavailable("stopped"));
         }
+        assert_eq!(request.metadata().get("containerd-namespace").unwrap(), "default");
         let wanted: Vec<String> = request.into_inner().filters;
         let passes = |digest: &str, labels: &HashMap<String, String>| {
             labels.keys().any(|label| wanted.contains(&format!("labels.\"{label}\"")))
