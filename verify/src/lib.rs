@@ -39,11 +39,11 @@ pub use notation::{
     VerificationLevel,
 };
 pub use sigstore::{BlobDigests, BlobHasher, EntryError, SctError, SigstoreError, TimestampError};
-pub use trust::{IdentityPattern, LogRule, RootError, SigstoreRoot, TextPattern, TextPatternError};
 pub use trust::{
     Anchors, Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, SignerNameError,
     StoreError, TimestampRule, Trust, TrustedIdentities,
 };
+pub use trust::{IdentityPattern, LogRule, RootError, SigstoreRoot, TextPattern, TextPatternError};
 
 use assay_admission::UnixTime;
 
