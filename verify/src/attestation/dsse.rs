@@ -1,5 +1,5 @@
-//! Bare DSSE envelopes (DSSE v1.0.2 envelope.md) in layers of cosign's `.att`, signed by a key. What stands beside the envelope
-//! (key ids, annotations of the layer) proves nothing and is not believed.
+//! Bare DSSE envelopes (DSSE v1.0.2 envelope.md) in layers of cosign's `.att`, signed by a key or by a certificate. What stands beside
+//! the envelope (key ids, annotations of the layer) is believed only where it is proved.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,13 @@ use crate::{
     bundle::{Authenticated, PAYLOAD_TYPE, decode, pae},
     facts::RejectionReason,
     failure::{Failure, malformed},
-    json, keyed,
+    json,
     limits::Budget,
+    sigstore::Envelope,
+    simple_signing,
 };
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
-const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 
 /// Who signed the statement in an envelope. Nothing in the statement was looked at yet.
 pub(super) fn authenticate(
@@ -24,12 +25,9 @@ pub(super) fn authenticate(
     annotations: &BTreeMap<String, String>,
     budget: &mut Budget,
 ) -> Result<Authenticated, Failure> {
-    if annotations.get(CERTIFICATE).is_some_and(|certificate| !certificate.is_empty()) {
-        let what = "a keyless attestation in a bare envelope (a certificate beside it)";
-        return Err(RejectionReason::Unsupported(what.to_owned()).into());
-    }
     let (payload, signature) = read(blob.bytes())?;
-    let signers = keyed::signers(question.trust, &pae(&payload), &signature, None, budget)?;
+    let envelope = Envelope { payload_type: PAYLOAD_TYPE, payload: &payload };
+    let signers = simple_signing::signers(question, &pae(&payload), Some(envelope), &signature, annotations, budget)?;
     Ok(Authenticated { signers, payload })
 }
 

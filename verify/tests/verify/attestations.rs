@@ -306,9 +306,8 @@ fn a_bare_envelope_with_a_certificate_is_refused_by_name() {
     let annotations = |value: &str| BTreeMap::from([("dev.sigstore.cosign/certificate".to_owned(), value.to_owned())]);
     let trust = trust_key("ci", key.public());
     assert_eq!(attested(wrap(DSSE, envelope.clone(), &annotations("")), &trust).attestations.len(), 1);
-    let what = "a keyless attestation in a bare envelope (a certificate beside it)".to_owned();
-    let reason = not_attested(wrap(DSSE, envelope, &annotations("-----BEGIN")), &trust);
-    assert_eq!(reason, RejectionReason::Unsupported(what));
+    let reason = not_attested(wrap(DSSE, envelope, &annotations("PEM")), &trust);
+    assert_eq!(reason, malformed("dev.sigstore.cosign/certificate", "has no certificate"));
 }
 
 #[test]

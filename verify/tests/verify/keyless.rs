@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use assay_admission::{Digest, UnixTime};
 use assay_verify::{
-    BlobHasher, Budget, EntryError, IdentityPattern, LogRule, RejectionReason, RootError, SctError, Signer,
-    SigstoreError, SigstoreRoot, TextPattern, TimestampError, Trust, signing::cosign_bundle, verify_blob,
+    BlobHasher, Budget, EntryError, Evidence, IdentityPattern, LogRule, RejectionReason, RootError, SctError, Signer,
+    SigstoreError, SigstoreRoot, TextPattern, TimestampError, Trust, signing::cosign_bundle, verify_attestations,
+    verify_blob,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -712,6 +713,49 @@ fn a_keyless_attestation_is_no_signature() {
     let value = "https://spdx.dev/Document".to_owned();
     let reason = refused(envelope(BUNDLE, bundle.to_string()), &trust(&world));
     assert_eq!(reason, RejectionReason::Unknown { field: "predicateType", value });
+}
+
+/// The annotations that cosign writes beside a legacy attestation.
+fn beside(world: &World, made: &Made) -> BTreeMap<String, String> {
+    let mut beside = annotations_of(&legacy(world, made, |_| ()));
+    beside.insert("dev.cosignproject.cosign/signature".to_owned(), String::new());
+    beside
+}
+
+#[test]
+fn a_keyless_attestation_counts_as_one_in_a_bundle_and_in_a_bare_envelope() {
+    let world = World::new(Wishes::default());
+    let mut statement: Value = serde_json::from_slice(&statement()).unwrap();
+    statement["predicateType"] = "https://example.org/reviewed".into();
+    let made = world.sign_statement(statement.to_string().as_bytes());
+    let bare = |signature: &[u8]| {
+        json!({
+            "payloadType": PAYLOAD_TYPE,
+            "payload": STANDARD.encode(statement.to_string()),
+            "signatures": [{ "keyid": "", "sig": STANDARD.encode(signature) }],
+        })
+        .to_string()
+        .into_bytes()
+    };
+    let attested = |artifact: assay_verify::Artifact| {
+        let evidence = Evidence::new(vec![artifact]).unwrap();
+        verify_attestations(&image("amd64"), &evidence, &trust(&world), NOW, &mut Budget::default())
+    };
+    let layer = "application/vnd.dsse.envelope.v1+json";
+    for artifact in
+        [envelope(BUNDLE, world.bundle(&made).to_string()), wrap(layer, bare(&made.signature), &beside(&world, &made))]
+    {
+        let found = attested(artifact);
+        assert_eq!(found.rejections, []);
+        let by = found.attestations[0].signer();
+        assert!(matches!(by, Signer::Identity { identity, .. } if identity == IDENTITY), "{by:?}");
+    }
+    let mut changed = made.signature.clone();
+    changed[20] ^= 1;
+    assert_eq!(attested(wrap(layer, bare(&changed), &beside(&world, &made))).attestations, []);
+    let mut without = beside(&world, &made);
+    without.remove("dev.sigstore.cosign/bundle");
+    assert_eq!(attested(wrap(layer, bare(&made.signature), &without)).attestations, []);
 }
 
 #[test]
