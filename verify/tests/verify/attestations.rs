@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use assay_admission::{Digest, Document, MediaType};
 use assay_verify::{
     Artifact, Attestation, AttestationFindings, AttestationFormat, Budget, Evidence, LimitReached, Predicate,
-    RejectionReason, Signer, StatementVersion, Trust, verify_attestations,
+    RejectionReason, Signer, SigstoreError, StatementVersion, Trust, verify_attestations,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::*;
+use crate::{
+    sigstore_world::{Made, SIGNED, Wishes, World, pem},
+    support::*,
+};
 
 pub(crate) const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -298,15 +301,69 @@ fn envelopes_that_are_not_exactly_as_they_should_be_are_refused() {
     assert_eq!(not_attested(artifact, &trust), RejectionReason::UnknownKey);
 }
 
+/// What somebody without a key attested, in a bundle and as an envelope with what cosign writes beside it.
+fn keyless(world: &World, made: &Made, payload: &[u8], integrated: i64) -> [Artifact; 2] {
+    let envelope = json!({
+        "payloadType": PAYLOAD_TYPE,
+        "payload": STANDARD.encode(payload),
+        "signatures": [{ "keyid": "", "sig": STANDARD.encode(&made.signature) }],
+    });
+    let entry = world.entry(made);
+    let log = STANDARD.decode(entry["logId"]["keyId"].as_str().unwrap()).unwrap();
+    let promise = json!({
+        "SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"],
+        "Payload": { "body": entry["canonicalizedBody"], "integratedTime": integrated, "logIndex": 4711, "logID": hex(&log) },
+    });
+    let annotations = BTreeMap::from([
+        ("dev.cosignproject.cosign/signature".to_owned(), String::new()),
+        ("dev.sigstore.cosign/certificate".to_owned(), pem(&made.leaf)),
+        ("dev.sigstore.cosign/bundle".to_owned(), promise.to_string()),
+    ]);
+    let mut bundle = world.bundle(made);
+    bundle["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = integrated.to_string().into();
+    [crate::support::envelope(BUNDLE, bundle.to_string()), wrap(DSSE, envelope.to_string().into_bytes(), &annotations)]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
-fn a_bare_envelope_with_a_certificate_is_refused_by_name() {
+fn a_keyless_attestation_counts_in_both_formats_and_its_changed_twins_do_not() {
+    let world = World::new(Wishes::default());
+    let payload = statement("https://acme.example/review/v1", &json!({ "reviewed": true })).to_string().into_bytes();
+    let made = world.sign_statement(&payload);
+    let trust = Trust { sigstore: BTreeMap::from([("acme".parse().unwrap(), world.root())]), ..Trust::default() };
+    for artifact in keyless(&world, &made, &payload, SIGNED) {
+        let found = attested(artifact.clone(), &trust);
+        assert_eq!(found.rejections, []);
+        assert!(matches!(found.attestations[0].signer(), Signer::Identity { .. }), "{found:?}");
+        assert_eq!(findings(artifact, &trust).facts, [], "it is no signature");
+    }
+    // The time of the entry is what the log signed.
+    for artifact in keyless(&world, &made, &payload, SIGNED + 1) {
+        let reason = not_attested(artifact, &trust);
+        assert!(matches!(reason, RejectionReason::Sigstore(SigstoreError::Entry { .. })), "{reason:?}");
+    }
+    // Another statement under the same signature, and the same statement by another world.
+    let other = statement("https://acme.example/review/v1", &json!({ "reviewed": false })).to_string().into_bytes();
+    let [_, swapped] = keyless(&world, &made, &other, SIGNED);
+    assert_eq!(attested(swapped, &trust).attestations, []);
+    let stranger = World::new(Wishes::default());
+    for artifact in keyless(&stranger, &stranger.sign_statement(&payload), &payload, SIGNED) {
+        assert_eq!(attested(artifact, &trust).attestations, []);
+    }
+}
+
+#[test]
+fn what_stands_beside_an_envelope_takes_nothing_from_it_but_a_certificate_that_is_none() {
     let key = TestKey::new();
     let text = statement("https://acme.example/review/v1", &json!({})).to_string();
     let envelope = envelope_of(&key, PAYLOAD_TYPE, text.as_bytes()).to_string().into_bytes();
     let annotations = |value: &str| BTreeMap::from([("dev.sigstore.cosign/certificate".to_owned(), value.to_owned())]);
     let trust = trust_key("ci", key.public());
     assert_eq!(attested(wrap(DSSE, envelope.clone(), &annotations("")), &trust).attestations.len(), 1);
-    let reason = not_attested(wrap(DSSE, envelope, &annotations("PEM")), &trust);
+    let reason = not_attested(wrap(DSSE, envelope, &annotations("none")), &trust);
     assert_eq!(reason, malformed("dev.sigstore.cosign/certificate", "has no certificate"));
 }
 
