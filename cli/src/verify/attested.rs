@@ -61,7 +61,12 @@ impl FromStr for PredicateType {
 
 /// `--type` asks for a proof without an agent, and that needs somebody to be trusted.
 pub(super) fn nobody_trusted() -> Failure {
-    Failure::new("USAGE", "--type needs to know whom to trust", "give --key KEY").exits(Exit::Usage)
+    Failure::new(
+        "USAGE",
+        "--type needs to know whom to trust",
+        "give --key KEY, or --certificate-identity, --certificate-oidc-issuer and --trusted-root",
+    )
+    .exits(Exit::Usage)
 }
 
 /// Prints which attestations of the type count, and ends with cosign's codes.
