@@ -56,6 +56,14 @@ pub(crate) struct Question<'a> {
     pub(crate) parent_chain: Option<Digest>,
 }
 
+/// What the agent is asked about.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    namespace: &'a Namespace,
+    chain: Digest,
+    purpose: Purpose,
+}
+
 /// Why nothing may be made; its text is for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -94,18 +102,20 @@ impl UnpackGate {
         let answer = timeout_at(deadline, self.judge(question, deadline)).await;
         let answer = answer.unwrap_or_else(|_| Err(self.late("no verdict")));
         if let Err(Refusal { own: Some(reason), .. }) = &answer {
-            let namespace = Key::parse(question.key).map(|key| key.namespace);
-            let namespace = namespace.as_ref().map(Namespace::as_str).unwrap_or_default();
-            self.reporter.tell(namespace, question.key, reason.clone());
+            self.report(question.key, reason.clone());
         }
         answer
     }
 
     /// Has it recorded that `key` was not committed, for this reason.
     pub(crate) fn refused_commit(&self, key: &str, reason: String) {
+        self.report(key, Reason::new(DenyCode::Malformed, reason));
+    }
+
+    fn report(&self, key: &str, reason: Reason) {
         let namespace = Key::parse(key).map(|key| key.namespace);
         let namespace = namespace.as_ref().map(Namespace::as_str).unwrap_or_default();
-        self.reporter.tell(namespace, key, Reason::new(DenyCode::Malformed, reason));
+        self.reporter.tell(namespace, key, reason);
     }
 
     async fn judge(&self, question: Question<'_>, deadline: Instant) -> Result<Admission, Refusal> {
@@ -128,14 +138,15 @@ impl UnpackGate {
         // that refuses it, since under a policy that only observes it has to be admitted and recorded.
         let chain = target.or(parent_chain).unwrap_or_else(|| Digest::sha256(b""));
         let purpose = if target.is_some() { Purpose::Extraction } else { Purpose::Use };
+        let asked = Asked { namespace: &namespace, chain, purpose };
         let expected = self.images.expected(&namespace, &chain, purpose);
         // What was admitted a moment ago for the layer below is probably what is asked for now: containerd and the agent are
         // asked at once, and the agent's answer counts if it was asked just what containerd says.
         let (mapped, early) = match &expected {
-            None => (self.map(&namespace, &chain, purpose, None).await?, None),
+            None => (self.map(asked, None).await?, None),
             Some(expected) => {
-                let early = self.verdict(&namespace, chain, purpose, expected.mapping(), deadline);
-                let found = self.map(&namespace, &chain, purpose, Some(expected));
+                let early = self.verdict(asked, expected.mapping(), deadline);
+                let found = self.map(asked, Some(expected));
                 tokio::pin!(early, found);
                 let mut answer = None;
                 let found = loop {
@@ -168,46 +179,34 @@ impl UnpackGate {
         match early {
             Some(verdict) => verdict?,
             None => {
-                self.settle(&namespace, chain, purpose, &mapped, deadline).await?;
+                self.settle(asked, &mapped, deadline).await?;
                 self.images.admitted(&namespace, mapped);
             }
         }
         Ok(target.map_or(Admission::Other, Admission::Layer))
     }
 
-    async fn map(
-        &self,
-        namespace: &Namespace,
-        chain: &Digest,
-        purpose: Purpose,
-        expected: Option<&Expected>,
-    ) -> Result<Mapped, Refusal> {
-        self.images.of_chain(namespace, chain, purpose, expected).await.map_err(|error| unmapped(&error))
+    async fn map(&self, asked: Asked<'_>, expected: Option<&Expected>) -> Result<Mapped, Refusal> {
+        let Asked { namespace, chain, purpose } = asked;
+        self.images.of_chain(namespace, &chain, purpose, expected).await.map_err(|error| unmapped(&error))
     }
 
     /// Asks about all images of a chain or, where there are too many, by glances at some after others before that: images whose
     /// signatures are kept need not be among those that were pulled last.
-    async fn settle(
-        &self,
-        namespace: &Namespace,
-        chain: Digest,
-        purpose: Purpose,
-        mapped: &Mapped,
-        deadline: Instant,
-    ) -> Result<(), Refusal> {
+    async fn settle(&self, asked: Asked<'_>, mapped: &Mapped, deadline: Instant) -> Result<(), Refusal> {
         if let Some(many) = &mapped.many {
             let glance_until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
             for at in 0..many.parts() {
-                let part;
-                let asked = match at {
+                let read;
+                let part = match at {
                     0 => mapped,
                     _ => {
-                        let read = self.images.part(namespace, &chain, many, at).await;
-                        part = read.map_err(|error| unmapped(&error))?;
-                        &part
+                        let part = self.images.part(asked.namespace, &asked.chain, many, at).await;
+                        read = part.map_err(|error| unmapped(&error))?;
+                        &read
                     }
                 };
-                let request = question(namespace, chain, purpose, asked)?.with_thoroughness(Thoroughness::Glance);
+                let request = question(asked, part)?.with_thoroughness(Thoroughness::Glance);
                 match self.ask(&request, deadline).await?.outcome() {
                     Outcome::Allow { .. } => return Ok(()),
                     // It has to be asked about in full.
@@ -217,19 +216,12 @@ impl UnpackGate {
                 }
             }
         }
-        self.verdict(namespace, chain, purpose, mapped, deadline).await
+        self.verdict(asked, mapped, deadline).await
     }
 
     /// Asks the agent about a chain.
-    async fn verdict(
-        &self,
-        namespace: &Namespace,
-        chain: Digest,
-        purpose: Purpose,
-        mapped: &Mapped,
-        deadline: Instant,
-    ) -> Result<(), Refusal> {
-        self.enforce(&question(namespace, chain, purpose, mapped)?, deadline).await
+    async fn verdict(&self, asked: Asked<'_>, mapped: &Mapped, deadline: Instant) -> Result<(), Refusal> {
+        self.enforce(&question(asked, mapped)?, deadline).await
     }
 
     /// The agent's verdict: nothing if it is an allow.
@@ -301,12 +293,8 @@ impl fmt::Display for Refusal {
 }
 
 /// The question whether these images admit the chain.
-fn question(
-    namespace: &Namespace,
-    chain: Digest,
-    purpose: Purpose,
-    mapped: &Mapped,
-) -> Result<AdmissionRequest, Refusal> {
+fn question(asked: Asked<'_>, mapped: &Mapped) -> Result<AdmissionRequest, Refusal> {
+    let Asked { namespace, chain, purpose } = asked;
     let (images, alike) = (mapped.claims.clone(), mapped.alike.clone());
     let subject = Subject::Chain { chain, purpose, images, alike };
     let (namespace, documents) = (namespace.clone(), mapped.documents.clone());
