@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use assay_admission::{DenyCode, Gate, GateRefusal, Reason, UnixTime};
+use assay_admission::{DenyCode, Gate, GateRefusal, UnixTime};
 use assay_audit::{Durability, Log, Record, RefusalRecord};
 use assay_proto::{GateReport, assay as wire};
 use tonic::{Request, Response, Status};
@@ -110,13 +110,12 @@ fn since(refusal: &GateRefusal) -> UnixTime {
 }
 
 fn record(refusal: &GateRefusal, times: u64, since: UnixTime, left_out: u64) -> Record {
-    let Reason { code, detail } = refusal.reason().clone();
     Record::from(RefusalRecord {
         time: now(),
         gate: refusal.gate(),
         namespace: refusal.namespace().to_owned(),
         about: refusal.about().to_owned(),
-        reason: Reason::new(code, detail),
+        reason: refusal.reason().clone(),
         times,
         since,
         left_out,
@@ -137,6 +136,8 @@ impl wire::refusals_server::Refusals for Refusals {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use assay_admission::Reason;
+
     use super::*;
 
     struct Scene {
