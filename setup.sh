@@ -48,10 +48,10 @@ install_system_packages() {
 unpack_tools() {
     new=$tools.new
     rm -rf "$new" "$apt"
-    mkdir -p "$new/bin" "$new/containerd-2" "$new/containerd-1.6" "$apt/lists/partial" "$apt/archives/partial"
+    mkdir -p "$new/bin" "$new/cosign-2" "$new/containerd-2" "$new/containerd-1.6" "$apt/lists/partial" "$apt/archives/partial"
     write_sources
     echo "setup: reading package lists"
-    private_apt -qq update || fail "the Debian mirror in use could not be read: is it reachable, and does it carry forky?"
+    private_apt -qq update || fail "the Debian mirror in use could not be read: is it reachable, and does it carry trixie and forky?"
 
     # package          suite    at least  goes to         files
     unpack containerd      forky    2.1     containerd-2    usr/bin/containerd usr/bin/ctr usr/bin/containerd-shim-runc-v2
@@ -60,6 +60,7 @@ unpack_tools() {
     unpack docker-registry bookworm 2.8     bin             usr/bin/docker-registry
     unpack busybox-static  bookworm 1.35    bin             bin/busybox
     unpack cosign          forky    3.1     bin             usr/bin/cosign
+    unpack cosign          trixie   2.5     cosign-2        usr/bin/cosign
     unpack notation        forky    1.3     bin             usr/bin/notation
 
     echo "setup $(own_checksum)" >>"$new/VERSIONS"
@@ -71,7 +72,7 @@ unpack_tools() {
 write_sources() {
     mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk '$2 == "bookworm" { print $1; exit }')
     [ -n "$mirror" ] || fail "apt knows no mirror for bookworm: run apt-get update, or check /etc/apt/sources.list"
-    for suite in bookworm forky; do
+    for suite in bookworm trixie forky; do
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
     done >"$apt/sources.list"
 }
