@@ -16,6 +16,8 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 64 << 10;
 pub(crate) const MAX_SENT_CERTIFICATES: usize = 16;
 /// Signatures tried to find the way from a time-stamping certificate to a root. A way has at most 7 steps.
 pub(crate) const MAX_PATH_STEPS: usize = 32;
+/// Signatures that webpki verifies at most to find one path, whatever the certificates are (its own constant).
+pub(crate) const MAX_PATH_SIGNATURES: usize = 100;
 /// Revocation lists for one image: a chain has one to two per certificate.
 pub(crate) const MAX_REVOCATION_LISTS: usize = 64;
 /// OCSP answers for one image.

@@ -11,7 +11,7 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use super::{SigstoreError, leaf::Leaf};
 use crate::{
     failure::Failure,
-    limits::{Budget, MAX_CHAIN},
+    limits::{Budget, MAX_PATH_SIGNATURES},
     trust::{Authority, SigstoreRoot},
 };
 
@@ -33,8 +33,8 @@ pub(super) fn issuer_key(
     }
     let mut problem = None;
     for authority in root.authorities.iter().filter(|authority| authority.window.contains(time)) {
-        // What path building costs is bounded by webpki: a few signatures for chains as short as these.
-        for _ in 0..MAX_CHAIN {
+        let between = authority.chain.len().saturating_sub(1).saturating_add(others.len());
+        for _ in 0..most_signatures(between) {
             budget.spend_key_operation().map_err(Failure::Exhausted)?;
         }
         match path(authority, leaf, others, time) {
@@ -48,17 +48,27 @@ pub(super) fn issuer_key(
     }))
 }
 
+/// The signatures that finding a path over at most `between` certificates can cost: each order of each choice of them is a path, and
+/// webpki stops at [`MAX_PATH_SIGNATURES`].
+fn most_signatures(between: usize) -> usize {
+    let (mut total, mut orders) = (1_usize, 1_usize);
+    for (chosen, left) in (1..=between).zip((1..=between).rev()) {
+        orders = orders.saturating_mul(left);
+        total = total.saturating_add(orders.saturating_mul(chosen.saturating_add(1)));
+        if total >= MAX_PATH_SIGNATURES {
+            return MAX_PATH_SIGNATURES;
+        }
+    }
+    total
+}
+
 fn is_self_issued(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, one)| one.subject().as_raw() == one.issuer().as_raw())
 }
 
 fn path(authority: &Authority, leaf: &Leaf, others: &[Vec<u8>], time: UnixTime) -> Result<Vec<u8>, String> {
     let (anchor, between) = authority.chain.split_last().ok_or("the authority has no certificate")?;
-    let parsed = X509Certificate::from_der(anchor).map_err(|error| error.to_string())?.1;
-    let validity = parsed.validity();
-    if time.seconds() < validity.not_before.timestamp() || time.seconds() > validity.not_after.timestamp() {
-        return Err(format!("the authority {} is not valid then", parsed.subject()));
-    }
+    let parsed = holds(anchor, time)?;
     let anchor_der = CertificateDer::from(anchor.as_slice());
     let anchors = [anchor_from_trusted_cert(&anchor_der).map_err(|error| error.to_string())?];
     let between: Vec<CertificateDer<'_>> =
@@ -77,6 +87,35 @@ fn path(authority: &Authority, leaf: &Leaf, others: &[Vec<u8>], time: UnixTime) 
             None,
         )
         .map_err(|error| error.to_string())?;
+    if path.intermediate_certificates().any(|issuer| !may_issue(&issuer.der())) {
+        return Err("an issuer's keyUsage has no keyCertSign".to_owned());
+    }
     let issuer = path.intermediate_certificates().next().map(|issuer| issuer.subject_public_key_info().to_vec());
     Ok(issuer.unwrap_or_else(|| parsed.public_key().raw.to_vec()))
+}
+
+/// An anchor that is valid at `time`.
+pub(super) fn holds(anchor: &[u8], time: UnixTime) -> Result<X509Certificate<'_>, String> {
+    let (_, parsed) = X509Certificate::from_der(anchor).map_err(|error| error.to_string())?;
+    let validity = parsed.validity();
+    if time.seconds() < validity.not_before.timestamp() || time.seconds() > validity.not_after.timestamp() {
+        return Err(format!("the authority {} is not valid then", parsed.subject()));
+    }
+    Ok(parsed)
+}
+
+/// RFC 5280 §6.1.4 (n), which webpki leaves out: where a keyUsage is there, it has keyCertSign.
+fn may_issue(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+    certificate.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_paid_for_at_its_worst() {
+        assert_eq!([0, 1, 2, 3, 4, 14].map(most_signatures), [1, 3, 11, 49, 100, 100]);
+    }
 }

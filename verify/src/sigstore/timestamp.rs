@@ -5,7 +5,7 @@ use assay_admission::UnixTime;
 use sigstore_tsa::{TsaAuthority, verify_timestamp_for_authority};
 use sigstore_types::{DerCertificate, SignatureBytes, TimestampToken};
 
-use super::TimestampError;
+use super::{TimestampError, chain};
 use crate::{
     der::{Tlv, only_part, tlv_parts},
     limits::{Budget, LimitReached, MAX_CHAIN, MAX_TOKEN_BYTES},
@@ -34,6 +34,11 @@ pub(super) fn verify<'r>(
             // Whoever signed it is known now; the window of another authority does not help.
             Ok(time) => {
                 let time = UnixTime::from_seconds(time.as_second());
+                // The anchor's own validity counts too, as it does for certificate authorities.
+                let anchor = authority.chain.last().map_or(&[][..], Vec::as_slice);
+                if let Err(problem) = chain::holds(anchor, time) {
+                    return Ok(Err(TimestampError::Untrusted(problem)));
+                }
                 return Ok(if authority.window.contains(time) {
                     Ok((time, authority))
                 } else {

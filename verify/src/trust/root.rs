@@ -98,6 +98,14 @@ pub enum RootError {
         /// Its id in hex.
         id: String,
     },
+    /// Two operators with one key: a threshold over operators would count one signature twice.
+    #[error("{list}: {} and {} have one key, so they would count as two where they are one", .operators[0], .operators[1])]
+    OneKey {
+        /// In which list.
+        list: &'static str,
+        /// Who they are said to be.
+        operators: [String; 2],
+    },
     /// A root that names nobody.
     #[error("it names no certificate authority and no log, so nothing could be verified with it")]
     Empty,
@@ -223,7 +231,13 @@ fn logs(root: Object<'_>, name: &'static str, ignored: &mut Vec<String>) -> Resu
             Ok(log) if logs.iter().any(|known| known.id == log.id) => {
                 return Err(RootError::Twice { list: name, id: hex::encode(log.id) });
             }
-            Ok(log) => logs.push(log),
+            Ok(log) => match logs.iter().find(|known| known.key == log.key && known.operator != log.operator) {
+                Some(known) => {
+                    let operators = [known.operator.clone(), log.operator];
+                    return Err(RootError::OneKey { list: name, operators });
+                }
+                None => logs.push(log),
+            },
             Err(why) => ignored.push(format!("{name}: {why}")),
         }
     }

@@ -3,10 +3,12 @@
 
 mod asn1;
 mod attestations;
+mod bound_entries;
 mod bundles;
 mod certificates;
 mod cose;
 mod images;
+mod issuing_authorities;
 mod jws;
 mod keyless;
 mod levels;
@@ -20,5 +22,6 @@ mod revocation;
 mod signing;
 mod sigstore_world;
 mod simple_signing;
+mod stamps_of_others;
 mod support;
 mod timestamps;

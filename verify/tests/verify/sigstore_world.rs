@@ -32,6 +32,12 @@ pub(crate) struct Wishes {
     pub(crate) leaf: (i64, i64),
     pub(crate) intermediate: (i64, i64),
     pub(crate) has_sct: bool,
+    /// The last word on each certificate before it is signed.
+    pub(crate) change_leaf: fn(&mut CertificateParams),
+    pub(crate) change_intermediate: fn(&mut CertificateParams),
+    pub(crate) change_root: fn(&mut CertificateParams),
+    pub(crate) change_tsa: fn(&mut CertificateParams),
+    pub(crate) change_tsa_root: fn(&mut CertificateParams),
 }
 
 impl Default for Wishes {
@@ -44,6 +50,11 @@ impl Default for Wishes {
             leaf: (-60, 540),
             intermediate: (-86_400, 86_400),
             has_sct: true,
+            change_leaf: |_| {},
+            change_intermediate: |_| {},
+            change_root: |_| {},
+            change_tsa: |_| {},
+            change_tsa_root: |_| {},
         }
     }
 }
@@ -64,6 +75,8 @@ pub(crate) struct World {
     tsa: TestKey,
     tsa_leaf: rcgen::Certificate,
     tsa_root: rcgen::Certificate,
+    tsa_root_params: CertificateParams,
+    tsa_root_key: TestKey,
     wishes: Wishes,
 }
 
@@ -76,8 +89,29 @@ pub(crate) struct Made {
     payload: Option<Vec<u8>>,
 }
 
-fn at(seconds: i64) -> OffsetDateTime {
+/// So many seconds after [`SIGNED`], as certificates have it.
+pub(crate) fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(SIGNED + seconds).unwrap()
+}
+
+/// What can be wrong in a time-stamp.
+pub(crate) struct Stamping {
+    /// How many copies of its SignerInfo there are.
+    pub(crate) signers: usize,
+    /// What the signed attribute messageDigest is the hash of, if not the content.
+    pub(crate) digest_of: Option<Vec<u8>>,
+    /// The certificate that the SignerInfo names, if not the authority's own.
+    pub(crate) names: Option<Vec<u8>>,
+    /// The key that signs, if not the authority's own.
+    pub(crate) key: Option<TestKey>,
+    /// Certificates that come with it.
+    pub(crate) certificates: Vec<Vec<u8>>,
+}
+
+impl Default for Stamping {
+    fn default() -> Self {
+        Self { signers: 1, digest_of: None, names: None, key: None, certificates: Vec::new() }
+    }
 }
 
 fn params(name: &str, valid: (i64, i64), serial: u64) -> CertificateParams {
@@ -100,22 +134,68 @@ impl World {
     pub(crate) fn new(wishes: Wishes) -> Self {
         let year = 366 * 86_400;
         let (root_key, authority) = (TestKey::new(), TestKey::new());
-        let root_params = ca("root", (-year, year), 1);
+        let mut root_params = ca("root", (-year, year), 1);
+        (wishes.change_root)(&mut root_params);
         let root = root_params.self_signed(&root_key.0).unwrap();
         let mut intermediate_params = ca("intermediate", wishes.intermediate, 2);
         intermediate_params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        (wishes.change_intermediate)(&mut intermediate_params);
         let issuer = Issuer::from_params(&root_params, &root_key.0);
         let intermediate = intermediate_params.signed_by(&authority.0, &issuer).unwrap();
 
         let (tsa_root_key, tsa) = (TestKey::new(), TestKey::new());
-        let tsa_root_params = ca("tsa root", (-year, year), 3);
+        let mut tsa_root_params = ca("tsa root", (-year, year), 3);
+        (wishes.change_tsa_root)(&mut tsa_root_params);
         let tsa_root = tsa_root_params.self_signed(&tsa_root_key.0).unwrap();
         let mut tsa_params = params("tsa", (-year, year), 4);
         tsa_params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         tsa_params.extended_key_usages = vec![ExtendedKeyUsagePurpose::TimeStamping];
+        (wishes.change_tsa)(&mut tsa_params);
         let tsa_leaf = tsa_params.signed_by(&tsa.0, &Issuer::from_params(&tsa_root_params, &tsa_root_key.0)).unwrap();
         let [ct, rekor, tiles] = [TestKey::new(), TestKey::new(), TestKey::new()];
-        Self { root, intermediate, authority, intermediate_params, ct, rekor, tiles, tsa, tsa_leaf, tsa_root, wishes }
+        Self {
+            root,
+            intermediate,
+            authority,
+            intermediate_params,
+            ct,
+            rekor,
+            tiles,
+            tsa,
+            tsa_leaf,
+            tsa_root,
+            tsa_root_params,
+            tsa_root_key,
+            wishes,
+        }
+    }
+
+    /// A certificate for `key` that the time-stamping authority's own CA issued, for something else than stamping.
+    pub(crate) fn beside_the_tsa(&self, key: &TestKey) -> Vec<u8> {
+        let mut other = params("mail", (-86_400, 86_400), 5);
+        other.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        other.extended_key_usages = vec![ExtendedKeyUsagePurpose::EmailProtection];
+        other
+            .signed_by(&key.0, &Issuer::from_params(&self.tsa_root_params, &self.tsa_root_key.0))
+            .unwrap()
+            .der()
+            .to_vec()
+    }
+
+    /// The time-stamping authority's own certificate.
+    pub(crate) fn tsa_leaf(&self) -> Vec<u8> {
+        self.tsa_leaf.der().to_vec()
+    }
+
+    /// A certificate of these names that only its own key vouches for, as an intermediate that anyone can put in a chain.
+    pub(crate) fn forged_ca(name: &str, issuer: &str) -> Vec<u8> {
+        let (own, above) = (ca(name, (-86_400, 86_400), 6), ca(issuer, (-86_400, 86_400), 7));
+        own.signed_by(&TestKey::new().0, &Issuer::from_params(&above, &TestKey::new().0)).unwrap().der().to_vec()
+    }
+
+    /// The intermediate of the certificate authority.
+    pub(crate) fn intermediate(&self) -> Vec<u8> {
+        self.intermediate.der().to_vec()
     }
 
     /// The world's `trusted_root.json`.
@@ -160,12 +240,18 @@ impl World {
 
     /// A certificate for `key` as the world's wishes have it.
     fn leaf(&self, key: &TestKey) -> Vec<u8> {
+        self.leaf_by(key, &self.intermediate_params, &self.authority)
+    }
+
+    /// The same by another issuer.
+    fn leaf_by(&self, key: &TestKey, issuer: &CertificateParams, issuer_key: &TestKey) -> Vec<u8> {
         let wishes = &self.wishes;
         let mut params = params("", wishes.leaf, 77);
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![wishes.usage.clone()];
         params.subject_alt_names.clone_from(&wishes.names);
+        (wishes.change_leaf)(&mut params);
         let mut extend = |oid: &[u64], content| {
             params.custom_extensions.push(CustomExtension::from_oid_content(oid, content));
         };
@@ -175,7 +261,8 @@ impl World {
         if let Some(issuer) = wishes.issuer_8 {
             extend(&[1, 3, 6, 1, 4, 1, 57264, 1, 8], tlv(0x0c, issuer.as_bytes()));
         }
-        let issuer = Issuer::from_params(&self.intermediate_params, &self.authority.0);
+        let issuer_hash = Digest::sha256(issuer_key.public().spki());
+        let issuer = Issuer::from_params(issuer, &issuer_key.0);
         let before = params.signed_by(&key.0, &issuer).unwrap();
         if !wishes.has_sct {
             return before.der().to_vec();
@@ -184,7 +271,6 @@ impl World {
         let (_, parsed) = X509Certificate::from_der(before.der()).unwrap();
         let tbs = parsed.tbs_certificate.as_ref();
         let milliseconds = u64::try_from(SIGNED * 1000).unwrap().to_be_bytes();
-        let issuer_hash = Digest::sha256(self.authority.public().spki());
         let length = u32::try_from(tbs.len()).unwrap().to_be_bytes();
         let head: &[u8] = &[0, 0];
         let message = [head, &milliseconds, &[0, 1], issuer_hash.value(), &length[1..], tbs, &[0, 0]].concat();
@@ -199,6 +285,19 @@ impl World {
     pub(crate) fn sign_statement(&self, payload: &[u8]) -> Made {
         let pae = [format!("DSSEv1 28 {PAYLOAD_TYPE} {} ", payload.len()).as_bytes(), payload].concat();
         Made { payload: Some(payload.to_vec()), ..self.sign_message(&pae) }
+    }
+
+    /// The same with a certificate by a CA that the authority made below its own: the signature, and that CA's certificate.
+    pub(crate) fn sign_below(&self, payload: &[u8]) -> (Made, Vec<u8>) {
+        let (below, key) = (TestKey::new(), TestKey::new());
+        let mut params = ca("below", (-86_400, 86_400), 8);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        let issuer = Issuer::from_params(&self.intermediate_params, &self.authority.0);
+        let certificate = params.signed_by(&below.0, &issuer).unwrap();
+        let pae = [format!("DSSEv1 28 {PAYLOAD_TYPE} {} ", payload.len()).as_bytes(), payload].concat();
+        let leaf = self.leaf_by(&key, &params, &below);
+        let made = Made { leaf, signature: key.sign_der(&pae), message: pae, payload: Some(payload.to_vec()) };
+        (made, certificate.der().to_vec())
     }
 
     pub(crate) fn sign_message(&self, message: &[u8]) -> Made {
@@ -246,27 +345,39 @@ impl World {
 
     /// The body of an entry of Rekor's first version.
     pub(crate) fn body(&self, made: &Made) -> Value {
-        let verifier = STANDARD.encode(pem(&made.leaf));
-        let signature = STANDARD.encode(&made.signature);
-        match &made.payload {
-            Some(payload) => json!({
-                "apiVersion": "0.0.1",
-                "kind": "dsse",
-                "spec": {
-                    "envelopeHash": { "algorithm": "sha256", "value": Digest::sha256(b"as it was sent").hex() },
-                    "payloadHash": { "algorithm": "sha256", "value": Digest::sha256(payload).hex() },
-                    "signatures": [{ "signature": signature, "verifier": verifier }],
+        if made.payload.is_some() { Self::dsse_body(made) } else { Self::message_body(made) }
+    }
+
+    /// The body of an entry about an envelope.
+    pub(crate) fn dsse_body(made: &Made) -> Value {
+        let payload = made.payload.as_deref().unwrap();
+        json!({
+            "apiVersion": "0.0.1",
+            "kind": "dsse",
+            "spec": {
+                "envelopeHash": { "algorithm": "sha256", "value": Digest::sha256(b"as it was sent").hex() },
+                "payloadHash": { "algorithm": "sha256", "value": Digest::sha256(payload).hex() },
+                "signatures": [{
+                    "signature": STANDARD.encode(&made.signature),
+                    "verifier": STANDARD.encode(pem(&made.leaf)),
+                }],
+            },
+        })
+    }
+
+    /// The body of an entry about a message.
+    pub(crate) fn message_body(made: &Made) -> Value {
+        json!({
+            "apiVersion": "0.0.1",
+            "kind": "hashedrekord",
+            "spec": {
+                "data": { "hash": { "algorithm": "sha256", "value": Digest::sha256(&made.message).hex() } },
+                "signature": {
+                    "content": STANDARD.encode(&made.signature),
+                    "publicKey": { "content": STANDARD.encode(pem(&made.leaf)) },
                 },
-            }),
-            None => json!({
-                "apiVersion": "0.0.1",
-                "kind": "hashedrekord",
-                "spec": {
-                    "data": { "hash": { "algorithm": "sha256", "value": Digest::sha256(&made.message).hex() } },
-                    "signature": { "content": signature, "publicKey": { "content": verifier } },
-                },
-            }),
-        }
+            },
+        })
     }
 
     pub(crate) fn entry(&self, made: &Made) -> Value {
@@ -301,9 +412,9 @@ impl World {
         })
     }
 
-    /// An entry of the log of tiles.
-    pub(crate) fn tiles_entry(&self, made: &Made) -> Value {
-        let body = json!({
+    /// The body of an entry of the log of tiles.
+    pub(crate) fn tiles_body(made: &Made) -> Value {
+        json!({
             "apiVersion": "0.0.2",
             "kind": "hashedrekord",
             "spec": { "hashedRekordV002": {
@@ -317,7 +428,16 @@ impl World {
                 },
             } },
         })
-        .to_string();
+    }
+
+    /// An entry of the log of tiles.
+    pub(crate) fn tiles_entry(&self, made: &Made) -> Value {
+        self.tiles_entry_of(&Self::tiles_body(made))
+    }
+
+    /// An entry of the log of tiles with a body of choice.
+    pub(crate) fn tiles_entry_of(&self, body: &Value) -> Value {
+        let body = body.to_string();
         let (path, root) = tree(body.as_bytes());
         let signed = format!("{TILES}\n3\n{}\n", STANDARD.encode(&root));
         json!({
@@ -342,6 +462,11 @@ impl World {
 
     /// The same with so many copies of its SignerInfo.
     pub(crate) fn token_with(&self, signature: &[u8], time: i64, signers: usize) -> Vec<u8> {
+        self.token_of(signature, time, &Stamping { signers, ..Stamping::default() })
+    }
+
+    /// The same with what can be wrong in it.
+    pub(crate) fn token_of(&self, signature: &[u8], time: i64, stamping: &Stamping) -> Vec<u8> {
         const SIGNED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
         const TST_INFO: &[u8] = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x04";
         const CONTENT_TYPE: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03";
@@ -354,15 +479,21 @@ impl World {
         let text = UnixTime::from_seconds(SIGNED + time).to_string().replace(['-', ':', 'T'], "");
         let imprint = sequence(&[SHA256, &hash(signature)]);
         let info = sequence(&[b"\x02\x01\x01", POLICY, &imprint, b"\x02\x01\x07", &tlv(0x18, text.as_bytes())]);
+        let digest = stamping.digest_of.as_deref().map_or_else(|| hash(&info), hash);
         let attributes =
-            [sequence(&[CONTENT_TYPE, &tlv(0x31, TST_INFO)]), sequence(&[MESSAGE_DIGEST, &tlv(0x31, &hash(&info))])]
+            [sequence(&[CONTENT_TYPE, &tlv(0x31, TST_INFO)]), sequence(&[MESSAGE_DIGEST, &tlv(0x31, &digest)])]
                 .concat();
-        let (_, certificate) = X509Certificate::from_der(self.tsa_leaf.der()).unwrap();
+        let named = stamping.names.as_deref().unwrap_or(self.tsa_leaf.der());
+        let (_, certificate) = X509Certificate::from_der(named).unwrap();
         let sid = sequence(&[certificate.issuer().as_raw(), &tlv(0x02, certificate.raw_serial())]);
-        let value = tlv(0x04, &self.tsa.sign_der(&tlv(0x31, &attributes)));
+        let key = stamping.key.as_ref().unwrap_or(&self.tsa);
+        let value = tlv(0x04, &key.sign_der(&tlv(0x31, &attributes)));
         let signer = sequence(&[b"\x02\x01\x01", &sid, SHA256, &tlv(0xa0, &attributes), ECDSA_SHA256, &value]);
         let content = sequence(&[TST_INFO, &tlv(0xa0, &tlv(0x04, &info))]);
-        let data = sequence(&[b"\x02\x01\x03", &tlv(0x31, SHA256), &content, &tlv(0x31, &signer.repeat(signers))]);
+        let sent = stamping.certificates.concat();
+        let sent = if sent.is_empty() { sent } else { tlv(0xa0, &sent) };
+        let signers = tlv(0x31, &signer.repeat(stamping.signers));
+        let data = sequence(&[b"\x02\x01\x03", &tlv(0x31, SHA256), &content, &sent, &signers]);
         let token = sequence(&[SIGNED_DATA, &tlv(0xa0, &data)]);
         sequence(&[b"\x30\x03\x02\x01\x00", &token])
     }
