@@ -199,6 +199,12 @@ pub(crate) fn verify(
     Ok(())
 }
 
+/// Whether the statement is an attestation of the image.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_statement(image: &crate::BoundImage, payload: &[u8]) -> bool {
+    statement::read(image, payload).is_ok()
+}
+
 /// The layers that are not of a format that only signatures have.
 fn attestation_layers(manifest: &Manifest) -> impl Iterator<Item = &Layer> {
     manifest.layers.iter().filter(|layer| {

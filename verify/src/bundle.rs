@@ -275,6 +275,12 @@ pub(crate) fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, Rejecti
     STANDARD.decode(text).map_err(|error| malformed(field, format!("is not canonical base64: {error}")))
 }
 
+/// Whether the statement signs the image.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_statement(image: &BoundImage, payload: &[u8]) -> bool {
+    signed_subjects(image, payload).is_ok()
+}
+
 fn signed_subjects(image: &BoundImage, payload: &[u8]) -> Result<Vec<SignedSubject>, RejectionReason> {
     let (predicate_type, named) = parse_object(payload, "statement", |statement| {
         let kind = statement.string("_type")?;

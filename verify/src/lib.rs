@@ -9,6 +9,8 @@ mod der;
 mod evidence;
 mod facts;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod image;
 mod json;
 mod keyed;

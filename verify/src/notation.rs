@@ -20,6 +20,8 @@ use chain::Purpose;
 use judge::Signed;
 
 pub use algorithm::Algorithm;
+#[cfg(fuzzing)]
+pub(crate) use fuzzing::{fuzz_chain, fuzz_envelope, fuzz_ocsp, fuzz_revocation, fuzz_token};
 pub(crate) use headers::{EXPIRY, SIGNING_SCHEME, SIGNING_TIME, X509_SCHEME};
 pub use level::{Action, Check, Level, LevelError, UnknownWord, VerificationLevel};
 pub use result::{CheckOutcome, CheckResult, NotaryResult, Standing};
@@ -31,6 +33,8 @@ pub use trust_policy::{
 mod algorithm;
 pub(crate) mod chain;
 pub(crate) mod cose;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod hash;
 mod headers;
 mod judge;
@@ -41,6 +45,9 @@ mod revocation;
 pub(crate) mod rfc3339;
 mod timestamp;
 mod trust_policy;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod wycheproof;
 
 pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.cncf.notary.signature";
 pub(crate) const JWS_MEDIA_TYPE: &str = "application/jose+json";

@@ -21,6 +21,8 @@ use self::{
 
 pub(crate) use entry::{Entry, ProofRule};
 pub use error::{EntryError, SctError, SigstoreError, TimestampError};
+#[cfg(fuzzing)]
+pub(crate) use fuzzing::{fuzz_checkpoint, fuzz_entry, fuzz_leaf, fuzz_token};
 pub(crate) use material::{Material, certificates};
 pub use signed::{BlobDigests, BlobHasher};
 pub(crate) use signed::{HashName, Signed};
@@ -30,6 +32,8 @@ mod chain;
 mod checkpoint;
 mod entry;
 mod error;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod leaf;
 mod material;
 mod merkle;

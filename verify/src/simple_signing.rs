@@ -83,6 +83,21 @@ pub(crate) fn signers(
     }
 }
 
+/// Reads a payload, and `annotation` as each of the annotations beside it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(payload: &[u8], annotation: &str) {
+    let _ = read(payload);
+    let layer = ["certificate", "chain", "bundle", "rfc3161timestamp"]
+        .map(|name| (format!("dev.sigstore.cosign/{name}"), annotation.to_owned()));
+    for (name, value) in layer {
+        let one = BTreeMap::from([(name, value)]);
+        let _ = beside::certificates(&one);
+        for is_envelope in [false, true] {
+            let _ = beside::read(&one, Vec::new(), is_envelope);
+        }
+    }
+}
+
 fn subject_of<'i>(image: &'i BoundImage, payload: &Payload) -> Result<&'i Descriptor, RejectionReason> {
     image
         .subjects()

@@ -82,6 +82,10 @@ fn check_profile(certificate: &X509Certificate<'_>, purpose: Purpose, depth: usi
     if certificate.version() != X509Version::V3 {
         return Err("it is not X.509 version 3".to_owned());
     }
+    // RFC 5280 §4.1.2.4 and §4.1.2.6: the names of issuers are not empty. Chains are put together by them.
+    if certificate.issuer().iter_rdn().next().is_none() {
+        return Err("its issuer is empty".to_owned());
+    }
     let (mut is_ca, mut has_key_usage, mut has_extended_key_usage) = (false, false, false);
     let mut seen = Vec::new();
     for extension in certificate.extensions() {

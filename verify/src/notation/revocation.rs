@@ -91,6 +91,24 @@ fn verify_one(pair: Pair<'_>, asked: &Asked<'_>, budget: &mut Budget) -> Result<
     }
 }
 
+/// Reads a list about `certificate`, as if `issuer` had signed it.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_list(certificate: &Certificate, issuer: &Certificate, asked: &Asked<'_>, der: &[u8]) {
+    let (Ok(key), Ok(sources)) = (super::chain::key_of(&issuer.parsed()), Sources::of(certificate)) else { return };
+    let pair = Pair { certificate, issuer, issuer_key: &key };
+    let _ = list::check_signature(der, pair);
+    for point in &sources.points {
+        let _ = list::read_signed(der, pair, point, asked);
+    }
+}
+
+/// Reads an OCSP answer about `certificate`, as if its responder had signed it.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_answer(certificate: &Certificate, issuer: &Certificate, asked: &Asked<'_>, der: &[u8]) {
+    let Ok(key) = super::chain::key_of(&issuer.parsed()) else { return };
+    ocsp::fuzz(Pair { certificate, issuer, issuer_key: &key }, asked, der);
+}
+
 /// Whether what was made at `made` and is superseded at `next` says anything at the time asked, and until when.
 fn freshness(what: &str, made: UnixTime, next: Option<UnixTime>, asked: &Asked<'_>) -> Result<UnixTime, String> {
     let at = asked.at;

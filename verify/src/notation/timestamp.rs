@@ -71,6 +71,19 @@ pub(super) fn verify(
     })
 }
 
+/// Reads a token and, behind another first byte, a TSTInfo; builds the way of the token's own certificates.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let _ = info::Info::read(bytes);
+    let Ok(token) = Token::read(bytes) else { return };
+    let _ = token.info.covers(b"signature");
+    assert!(token.info.earliest <= token.info.time && token.info.time <= token.info.latest);
+    let budget = &mut Budget::default();
+    if let Ok(chain) = path::build(token.signer.clone(), &token.others, &token.others, budget) {
+        let _ = chain::verify(&chain, Purpose::TimeStamping, budget).map(|key| token.check_signed_by(&key));
+    }
+}
+
 /// A rejection of one of the authority's certificates, told as one of the time-stamp.
 fn about_timestamp(failure: Failure) -> Failure {
     match failure {

@@ -12,6 +12,7 @@ mod issuing_authorities;
 mod jws;
 mod keyless;
 mod levels;
+mod limbo;
 mod mutation;
 mod notary;
 mod notary_real;

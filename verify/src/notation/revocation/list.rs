@@ -45,6 +45,11 @@ pub(super) fn status(
 
 fn read(der: &[u8], pair: Pair<'_>, point: &Point, asked: &Asked<'_>) -> Result<Status, String> {
     check_signature(der, pair)?;
+    read_signed(der, pair, point, asked)
+}
+
+/// What a list says whose signature was verified.
+pub(super) fn read_signed(der: &[u8], pair: Pair<'_>, point: &Point, asked: &Asked<'_>) -> Result<Status, String> {
     let (rest, list) =
         CertificateRevocationList::from_der(der).map_err(|error| format!("it cannot be read: {error}"))?;
     if !rest.is_empty() {
@@ -75,7 +80,7 @@ fn read(der: &[u8], pair: Pair<'_>, point: &Point, asked: &Asked<'_>) -> Result<
 }
 
 /// The signature over the list as it came, by an issuer that may sign lists, before anything in it is looked at.
-fn check_signature(der: &[u8], pair: Pair<'_>) -> Result<(), String> {
+pub(super) fn check_signature(der: &[u8], pair: Pair<'_>) -> Result<(), String> {
     let malformed = |error: der::Error| format!("it is no list in DER: {error}");
     let parts = Vec::<AnyRef<'_>>::from_der(der).map_err(malformed)?;
     let [tbs, algorithm, signature] = parts.as_slice() else { return Err("it is no list in DER".to_owned()) };

@@ -50,6 +50,18 @@ pub(super) fn status(
     Ok(good.map(Status::Good).ok_or_else(|| problem.unwrap_or_else(none)))
 }
 
+/// Reads an answer, and all its statuses as if they were signed.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(pair: Pair<'_>, asked: &Asked<'_>, der: &[u8]) {
+    let Ok(answer) = Answer::read(der) else { return };
+    let all: Vec<&SingleResponse> = answer.data.responses.iter().take(MAX_OCSP_STATUSES).collect();
+    let about = all.iter().filter(|one| is_about(one, pair)).count();
+    assert!(about <= all.len());
+    let budget = &mut Budget::default();
+    let _ = answer.responder(pair, asked, budget).map(|key| key.map(|key| answer.check_signature(&key)));
+    let _ = answer.read_statuses(&all, asked);
+}
+
 /// `BasicOCSPResponse ::= SEQUENCE { tbs, AlgorithmIdentifier, BIT STRING, [0] SEQUENCE OF Certificate OPTIONAL }`, with the signed
 /// bytes as they came.
 struct Answer {
