@@ -111,14 +111,16 @@ impl DenyCode {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::NoSignature => "sign it (assay sign, cosign sign or notation sign) and pull again",
-            Self::NotSatisfied => "see `assay verify IMAGE` for each signature and why it does not count",
+            Self::NotSatisfied => {
+                "sign it with a key that the rule names; each signature's line says why it does not count"
+            }
             Self::NoRule => {
                 "use the name that it was signed for, or add a rule whose images cover this one, then `assay node reload`"
             }
             Self::Blocked => "use another digest, or remove it from `blocked` in the policy",
             Self::UnknownChain => "pull the image by its name, and make containers and snapshots from that",
             Self::AmbiguousConfig => {
-                "remove the foreign image (`ctr image ls`, `ctr image rm`, `ctr content rm`) and pull again"
+                "remove the foreign image as told (`ctr -n NAMESPACE images rm --sync NAME`), then pull again"
             }
             Self::Malformed => "push the image again with an up-to-date tool, or ask its publisher",
             Self::EvidencePending => "pull again in a moment",
@@ -128,7 +130,7 @@ impl DenyCode {
                 "give the fetcher credentials for this registry (docker config.json), then pull again"
             }
             Self::Limit => {
-                "remove what there is too much of: signatures in the registry, or images on this node (`ctr image rm`)"
+                "remove what there is too much of: signatures in the registry, or images on this node (`ctr images rm --sync`)"
             }
             Self::NoPolicy => "run `assay policy check` and `assay node reload`",
             Self::AgentUnavailable => "start assayd (`systemctl start assayd`) and try again",

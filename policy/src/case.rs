@@ -1,6 +1,6 @@
 //! What is to be decided: an image, or a layer chain with every image that may contain it, with what was proved of each.
 
-use assay_admission::{CandidateName, Digest, Gate, Purpose, Reason};
+use assay_admission::{CandidateName, Digest, Gate, Namespace, Purpose, Reason};
 use assay_verify::{BoundImage, Findings};
 
 /// One question.
@@ -8,8 +8,13 @@ use assay_verify::{BoundImage, Findings};
 pub struct Case<'a> {
     /// The gate that asks.
     pub gate: Gate,
+    /// The containerd namespace, for what a person is told to do there; `None` where there is none.
+    pub namespace: Option<&'a Namespace>,
     /// The layer chain that is asked about; `None` if an image is asked about by its name.
     pub chain: Option<AskedChain>,
+    /// The manifest of the image that is probably in question, if anything speaks for one: a refusal tells of it first. It
+    /// changes no verdict.
+    pub likeliest: Option<Digest>,
     /// Every image that is said to contain the chain, or the one that the name led to.
     pub images: Vec<CaseImage<'a>>,
 }

@@ -1,19 +1,20 @@
-//! A case to its decision: pure, total, and the same in whatever order images, names and facts come.
+//! A case to its decision: pure, total, and the same in whatever order images, names and facts come. Which image is likely the
+//! one in question changes what a refusal tells first, never whether it is one.
 //! Blocked digests first, then each image under its names, then the images of a chain together.
 
+mod chain;
 mod image;
 mod sentences;
 
-use std::collections::BTreeMap;
-
-use assay_admission::{DenyCode, Digest, Mode, Outcome, Purpose, Reason, UnixTime};
+use assay_admission::{DenyCode, Digest, Mode, Outcome, Reason, UnixTime};
 
 use crate::{
     case::Case,
     decision::{Decision, ImageDecision, MAX_REASONS, MAX_SENTENCES},
     policy::Policy,
 };
-use image::{JudgedImage, Strength};
+use chain::{Asked, decide_chain};
+use image::JudgedImage;
 
 impl Policy {
     /// Decides a case.
@@ -36,7 +37,10 @@ impl Policy {
                 let detail = if chain.id == Digest::sha256(b"") { NO_LAYERS.to_owned() } else { chain.id.to_string() };
                 self.without_image(self.strictest, Reason::new(DenyCode::UnknownChain, detail))
             }
-            (Some(chain), _) => decide_chain(chain.purpose, &images).into_decision(images),
+            (Some(chain), _) => {
+                let asked = Asked { purpose: chain.purpose, likeliest: case.likeliest, namespace: case.namespace };
+                decide_chain(&asked, &images).into_decision(images)
+            }
         }
     }
 
@@ -63,83 +67,6 @@ struct Settled {
     remarks: Vec<String>,
     /// The image that decided: its sentences come first.
     deciding: (Digest, Digest),
-}
-
-/// Layers that are there are those of every image that has the chain: one that is admitted by signatures suffices.
-///
-/// To extract one, it takes a config whose images are all admitted by signatures, and no refused image that could have other
-/// blobs extracted in its place: containerd does not say whose layers it is about to unpack.
-///
-/// Admission that asks for less counts only if every image that has this chain is admitted: the layers, once unpacked, serve
-/// them all.
-fn decide_chain(purpose: Purpose, images: &[JudgedImage<'_>]) -> Settled {
-    let mut configs: BTreeMap<Digest, Vec<&JudgedImage<'_>>> = BTreeMap::new();
-    images.iter().for_each(|image| configs.entry(image.decision.config).or_default().push(image));
-    match purpose {
-        Purpose::Use => {
-            if let Some(image) = images.iter().find(|image| image.strength == Strength::Suffices) {
-                return admit(&[image]);
-            }
-        }
-        Purpose::Extraction => {
-            if let Some(settled) = decide_extraction(&configs, images) {
-                return settled;
-            }
-        }
-    }
-    let Some(first_refused) = images.iter().find(|image| !image.is_admitted()) else {
-        return admit(&images.iter().collect::<Vec<_>>());
-    };
-    for group in configs.values() {
-        let admitted = group.iter().find(|image| image.is_admitted());
-        let refused = group.iter().find(|image| !image.is_admitted());
-        if let (Some(admitted), Some(refused)) = (admitted, refused) {
-            let detail = format!(
-                "config {}: manifest {} is admitted, manifest {} is not",
-                refused.decision.config, admitted.decision.manifest, refused.decision.manifest
-            );
-            return refuse(refused, vec![Reason::new(DenyCode::AmbiguousConfig, detail)]);
-        }
-    }
-    let mut settled = refuse(first_refused, Vec::new());
-    if let Some(image) = images.iter().find(|image| image.is_admitted()) {
-        settled.remarks.push(format!(
-            "image {} with these layers is admitted, but not by signatures under its own rule; that counts only if image {} \
-             with the same layers is admitted too",
-            image.decision.manifest, first_refused.decision.manifest
-        ));
-    }
-    settled.mention_unexamined(images);
-    settled
-}
-
-/// Whether a config suffices for a layer to be extracted; nothing if none does and none would.
-fn decide_extraction(configs: &BTreeMap<Digest, Vec<&JudgedImage<'_>>>, images: &[JudgedImage<'_>]) -> Option<Settled> {
-    let mut in_the_way: Option<Settled> = None;
-    for group in configs.values().filter(|group| group.iter().all(|image| image.strength == Strength::Suffices)) {
-        let differs = |image: &&JudgedImage<'_>| {
-            !image.is_admitted() && !image.is_alike && !group.iter().any(|admitted| admitted.unpacks_like(image))
-        };
-        match images.iter().find(differs) {
-            None => return Some(admit(group)),
-            Some(image) => in_the_way = in_the_way.or_else(|| Some(refuse_beside(image, group))),
-        }
-    }
-    in_the_way
-}
-
-/// Refuses a chain for the sake of an image that is refused and does not have the layers of these, which are admitted.
-fn refuse_beside(image: &JudgedImage<'_>, admitted: &[&JudgedImage<'_>]) -> Settled {
-    let manifest = image.decision.manifest;
-    let what = if image.bound.is_some() { "names other layer blobs" } else { "cannot be read" };
-    let beside = admitted
-        .first()
-        .map_or_else(String::new, |first| format!(" beside admitted image {}", first.decision.manifest));
-    let detail = format!(
-        "refused image {manifest} claims the same layers{beside} and {what}; until it is gone they cannot be told apart: \
-         `ctr -n NAMESPACE image rm` its name or `ctr -n NAMESPACE content rm {manifest}`"
-    );
-    refuse(image, vec![Reason::new(DenyCode::AmbiguousConfig, detail)])
 }
 
 /// Admits on the strength of all of these images (at least one).
@@ -188,6 +115,14 @@ fn refuse(image: &JudgedImage<'_>, before: Vec<Reason>) -> Settled {
 }
 
 impl Settled {
+    /// Adds a reason to those of a refusal.
+    fn add(&mut self, reason: Option<Reason>) {
+        if let (Outcome::Deny { others, .. }, Some(reason)) = (&mut self.outcome, reason) {
+            others.truncate(MAX_REASONS - 2);
+            others.push(reason);
+        }
+    }
+
     /// Says that signatures of some images were not looked at, which a person may take for a refusal of theirs.
     fn mention_unexamined(&mut self, images: &[JudgedImage<'_>]) {
         let alike = images.iter().filter(|image| image.is_alike).count();

@@ -96,13 +96,13 @@ pub(crate) enum MappingError {
     /// More images of one chain than are examined at once, and too many of them cannot stand for each other.
     #[error(
         "{all} images contain this chain, and {odd} of them, such as {manifest}, name other blobs than another for a layer \
-         that both have; remove those that are not needed (`ctr -n {namespace} image rm`), or pull them again from one source"
+         that both have; remove those that are not needed (`ctr -n {namespace} images rm --sync`), or pull them again from one source"
     )]
     Odd { all: usize, odd: usize, manifest: Box<Digest>, namespace: Box<str> },
     /// A config that may name the chain cannot be read.
     #[error(
         "config {config} has more than {MAX_CONFIG_BYTES} bytes, so that the layers it names are not known and nothing is \
-         unpacked beside it: remove its image (`ctr -n {namespace} image rm`, or `ctr -n {namespace} content rm {manifest}`)"
+         unpacked beside it: remove its image (`ctr -n {namespace} images rm --sync`, or `ctr -n {namespace} content rm {manifest}`)"
     )]
     Config { config: Box<Digest>, manifest: Box<Digest>, namespace: Box<str> },
     /// More configs than can be remembered at once.

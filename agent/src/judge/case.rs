@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use assay_admission::{
-    AdmissionRequest, CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageClaim, Outcome, Platform,
-    Purpose, Reason, Subject, UnixTime,
+    AdmissionRequest, CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageClaim, Namespace, Outcome,
+    Platform, Purpose, Reason, Subject, UnixTime,
 };
 use assay_policy::{AskedChain, Case, CaseImage, Collection, Decision, ImageState};
 use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, bind, claim_of};
@@ -24,6 +24,7 @@ pub(super) const MAX_COLLECTED_IMAGES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct OpenCase {
     gate: Gate,
+    namespace: Namespace,
     chain: Option<AskedChain>,
     /// The likeliest to be the one in question first.
     images: Vec<OpenImage>,
@@ -45,25 +46,37 @@ struct OpenImage {
     was_collected: bool,
 }
 
-/// Whether nothing that could still be collected would change the decision for the better.
+/// Whether nothing that could still be collected would change the decision for the better: any refused image of a chain might
+/// become the one that admits it.
 pub(super) fn is_settled(decision: &Decision) -> bool {
     match decision.outcome() {
         Outcome::Allow { would_deny } => would_deny.is_empty(),
-        Outcome::Deny { first, .. } => match first.code {
-            DenyCode::Blocked | DenyCode::UnknownChain | DenyCode::Malformed | DenyCode::NoRule => true,
-            DenyCode::NoSignature
-            | DenyCode::NotSatisfied
-            | DenyCode::AmbiguousConfig
-            | DenyCode::EvidencePending
-            | DenyCode::NotFound
-            | DenyCode::EvidenceUnavailable
-            | DenyCode::RegistryAuth
-            | DenyCode::Limit
-            | DenyCode::NoPolicy
-            | DenyCode::AgentUnavailable
-            | DenyCode::LogUnavailable
-            | DenyCode::Internal => false,
-        },
+        Outcome::Deny { first, .. } => {
+            let mut refused = decision.images().iter().filter(|image| !image.admitted).peekable();
+            match refused.peek() {
+                None => is_final(first.code),
+                Some(_) => refused.all(|image| image.reasons.first().is_some_and(|reason| is_final(reason.code))),
+            }
+        }
+    }
+}
+
+/// Whether a reason stands whatever signatures there are.
+const fn is_final(code: DenyCode) -> bool {
+    match code {
+        DenyCode::Blocked | DenyCode::UnknownChain | DenyCode::Malformed | DenyCode::NoRule => true,
+        DenyCode::NoSignature
+        | DenyCode::NotSatisfied
+        | DenyCode::AmbiguousConfig
+        | DenyCode::EvidencePending
+        | DenyCode::NotFound
+        | DenyCode::EvidenceUnavailable
+        | DenyCode::RegistryAuth
+        | DenyCode::Limit
+        | DenyCode::NoPolicy
+        | DenyCode::AgentUnavailable
+        | DenyCode::LogUnavailable
+        | DenyCode::Internal => false,
     }
 }
 
@@ -73,6 +86,7 @@ impl Judge {
         let mut case = match request.subject() {
             Subject::Chain { chain, purpose, images, alike } => OpenCase {
                 gate: request.gate(),
+                namespace: request.namespace().clone(),
                 chain: Some(AskedChain { id: *chain, purpose: *purpose }),
                 images: images
                     .iter()
@@ -145,6 +159,7 @@ impl Judge {
         image.was_collected = was_collected;
         Ok(OpenCase {
             gate: request.gate(),
+            namespace: request.namespace().clone(),
             chain: None,
             images: vec![image],
             alike: Vec::new(),
@@ -231,9 +246,16 @@ impl OpenImage {
 impl OpenCase {
     /// Verifies and decides, on a thread of its own: signatures cost up to a millisecond each.
     pub(super) async fn decide(&self, loaded: &Arc<Loaded>, at: UnixTime, stages: Stages) -> Result<Decision, Reason> {
-        let (loaded, gate, chain) = (Arc::clone(loaded), self.gate, self.chain);
-        let (images, alike) = (self.images.clone(), self.alike.clone());
-        let decide = move || decide(&loaded, gate, chain, &images, &alike, at, stages);
+        let loaded = Arc::clone(loaded);
+        let question = Self {
+            gate: self.gate,
+            namespace: self.namespace.clone(),
+            chain: self.chain,
+            images: self.images.clone(),
+            alike: self.alike.clone(),
+            fetched: Vec::new(),
+        };
+        let decide = move || decide(&loaded, &question, at, stages);
         let decided = tokio::task::spawn_blocking(decide).await;
         match decided {
             Ok(decision) => Ok(decision),
@@ -267,15 +289,9 @@ impl OpenCase {
     }
 }
 
-fn decide(
-    loaded: &Loaded,
-    gate: Gate,
-    chain: Option<AskedChain>,
-    images: &[OpenImage],
-    alike: &[ImageClaim],
-    at: UnixTime,
-    stages: Stages,
-) -> Decision {
+fn decide(loaded: &Loaded, question: &OpenCase, at: UnixTime, stages: Stages) -> Decision {
+    let OpenCase { gate, namespace, chain, images, alike, fetched: _ } = question;
+    let (gate, chain) = (*gate, *chain);
     let findings: Vec<Findings> = images
         .iter()
         .map(|image| match (&image.bound, Evidence::new(image.artifacts.clone())) {
@@ -293,6 +309,7 @@ fn decide(
             problems => Collection::Failed(problems.to_vec()),
         })
         .collect();
+    let likeliest = images.first().map(|image| image.claim.manifest);
     let alike = alike.iter().map(|claim| CaseImage {
         manifest: claim.manifest,
         config: claim.config,
@@ -319,7 +336,7 @@ fn decide(
         })
         .chain(alike)
         .collect();
-    (stages.decide)(&loaded.policy, &Case { gate, chain, images })
+    (stages.decide)(&loaded.policy, &Case { gate, namespace: Some(namespace), chain, likeliest, images })
 }
 
 fn reason_of(error: &BindError) -> Reason {

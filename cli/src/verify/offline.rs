@@ -122,7 +122,9 @@ pub(super) fn decide(context: &Context, image: &ImageRef, fetched: &Fetched, pol
     };
     let decision = policy.decide(&Case {
         gate: Gate::Ask,
+        namespace: None,
         chain: None,
+        likeliest: None,
         images: vec![CaseImage {
             manifest: fetched.bound.manifest().digest,
             config: *fetched.bound.config(),

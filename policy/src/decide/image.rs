@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_admission::{CandidateName, DenyCode, Digest, Gate, MediaType, Mode, Purpose, Reason, UnixTime};
+use assay_admission::{CandidateName, DenyCode, Digest, Gate, MediaType, Mode, NameSource, Purpose, Reason, UnixTime};
 use assay_verify::BoundImage;
 
 use super::sentences;
@@ -65,6 +65,14 @@ impl JudgedImage<'_> {
 
     pub(super) const fn id(&self) -> (Digest, Digest) {
         (self.decision.config, self.decision.manifest)
+    }
+
+    /// The names of containerd's records of it.
+    pub(super) fn records(&self) -> impl Iterator<Item = &CandidateName> {
+        self.names.iter().filter(|name| match name.source {
+            NameSource::ImageRecord => true,
+            NameSource::Requested | NameSource::DistributionSource => false,
+        })
     }
 
     pub(super) fn sentences(&self) -> impl Iterator<Item = &String> {

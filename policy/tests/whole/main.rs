@@ -1,7 +1,9 @@
 //! The policy as others use it: text, keys and real signatures in, decisions out. One program, so that it links once.
 
+mod chains;
 mod decisions;
 mod examples;
 mod language;
+mod names;
 mod properties;
 mod scene;

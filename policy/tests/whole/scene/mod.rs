@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod rules;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use assay_policy::{AskedChain, Case, CaseImage, Collection, Decision, ImageState
 use assay_verify::{Artifact, BoundImage, Budget, Evidence, Findings, bind, verify};
 use serde_json::json;
 
+pub(crate) use rules::{ONE, TWO, prod, rule, with};
 pub(crate) use signatures::{Authority, Key};
 
 /// The time at which every case is judged: 2026-11-22T10:00:00Z.
@@ -115,6 +117,11 @@ pub(crate) fn requested(text: &str) -> CandidateName {
     CandidateName { reference: text.parse().unwrap(), source: NameSource::Requested }
 }
 
+/// A name that a record of containerd's has.
+pub(crate) fn recorded(text: &str) -> CandidateName {
+    CandidateName { reference: text.parse().unwrap(), source: NameSource::ImageRecord }
+}
+
 /// A repository that a label of containerd's names.
 pub(crate) fn labelled(text: &str) -> CandidateName {
     CandidateName { reference: text.parse().unwrap(), source: NameSource::DistributionSource }
@@ -176,6 +183,17 @@ pub(crate) fn decide(policy: &Policy, gate: Gate, chain: Option<Digest>, given: 
 
 /// Verifies and decides.
 pub(crate) fn decide_for(policy: &Policy, gate: Gate, chain: Option<AskedChain>, given: &[Given]) -> Decision {
+    decide_likely(policy, gate, chain, None, given)
+}
+
+/// Verifies and decides; the image with this manifest is probably the one in question.
+pub(crate) fn decide_likely(
+    policy: &Policy,
+    gate: Gate,
+    chain: Option<AskedChain>,
+    likeliest: Option<Digest>,
+    given: &[Given],
+) -> Decision {
     let prepared: Vec<(BoundImage, Findings)> =
         given.iter().map(|given| (given.image.bound(), given.findings(policy))).collect();
     let images = given
@@ -192,7 +210,7 @@ pub(crate) fn decide_for(policy: &Policy, gate: Gate, chain: Option<AskedChain>,
             },
         })
         .collect();
-    policy.decide(&Case { gate, chain, images })
+    policy.decide(&Case { gate, namespace: Some(&"k8s.io".parse().unwrap()), chain, likeliest, images })
 }
 
 /// Decides at the unpack gate about the chain of the first image.

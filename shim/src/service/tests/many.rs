@@ -79,7 +79,7 @@ async fn other_blobs_for_the_base_of_a_thousand_stop_it_by_name_and_what_runs_on
     let mut evil = Image::new(&["base"]);
     evil.use_foreign_layers();
     node.add(&evil);
-    for told in ["LIMIT", "1001 images contain this chain, and 1001 of them", "image rm"] {
+    for told in ["LIMIT", "1001 images contain this chain, and 1001 of them", "images rm --sync"] {
         refused(prepare(&node, &extraction(5, signed), "").await, told);
     }
     prepare(&node, "default/6/web", &whole).await.unwrap();
