@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "assay/v1/fetch.proto",
         "assay/v1/keys.proto",
         "assay/v1/node.proto",
+        "assay/v1/trust_roots.proto",
         "containerd/snapshots.proto",
         "containerd/content.proto",
         "containerd/images.proto",

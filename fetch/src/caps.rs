@@ -30,6 +30,10 @@ pub(crate) const MAX_SIGNATURES: usize = 64;
 pub(crate) const MAX_LAYERS: usize = 64;
 /// Digests whose signatures one request may ask for: an image has an index and a manifest; some indexes share a manifest.
 pub(crate) const MAX_SUBJECTS: usize = 8;
+/// A file of a TUF repository, whatever is asked for: the largest are the targets, of which real ones have 50 KiB.
+pub(crate) const MAX_REPOSITORY_FILE_BYTES: usize = 4 << 20;
+/// The path of such a file: 64 hex digits and a name.
+pub(crate) const MAX_REPOSITORY_PATH: usize = 256;
 /// All bytes of one collection: three documents of the largest size, and 64 signatures of a usual 20 KiB, with room.
 pub(crate) const MAX_TOTAL_BYTES: usize = 32 << 20;
 /// All requests of one collection: a manifest and a layer for each of 64 signatures, doubled for tokens and redirects.

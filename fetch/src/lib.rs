@@ -18,6 +18,7 @@ mod origin;
 mod push;
 mod referrers;
 mod registry;
+mod repository;
 mod server;
 mod signatures;
 mod tls;
@@ -30,5 +31,6 @@ pub use error::{AuthFailure, Error, Forbidden, Limit, Malformation, Problem, Pro
 pub use push::{Listed, NewReferrer, TypeField};
 pub use referrers::{FoundBy, Likelihood, Referrer, Referrers};
 pub use registry::{Access, Client, Remote};
+pub use repository::RepositoryFile;
 pub use server::Service;
 pub use wanted::Wanted;

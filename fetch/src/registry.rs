@@ -67,6 +67,10 @@ impl Client {
         Self { transport: Arc::new(Transport::new(config)) }
     }
 
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// The ports of `host` that the configuration names.
     pub(crate) fn ports_of(&self, host: &str) -> Vec<u16> {
         self.transport.config().ports_of(host)

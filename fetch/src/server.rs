@@ -21,6 +21,7 @@ use crate::{
     error::{Problem, ProblemKind},
     referrers::FoundBy,
     registry::Client,
+    repository::RepositoryFile,
     wanted::Wanted,
 };
 
@@ -156,6 +157,34 @@ impl wire::fetch_server::Fetch for Service {
         let (sender, receiver) = mpsc::channel(caps::CONCURRENCY);
         tokio::spawn(self.clone().run(request, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn repository_file(
+        &self,
+        request: Request<wire::RepositoryFileRequest>,
+    ) -> Result<Response<wire::RepositoryFileResponse>, Status> {
+        use wire::repository_file_response::{Absent, Answer};
+        let wire::RepositoryFileRequest { repository, path, most_bytes, deadline_ms } = request.into_inner();
+        let most_bytes = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+        let file = RepositoryFile::new(&repository, &path, most_bytes)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let time = Duration::from_millis(deadline_ms.into());
+        let fetched = match self.turn(time.min(caps::MAX_DEADLINE)).await {
+            Ok(_turn) => {
+                let client = self.shared.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                client.repository_file(&file, time).await.map_err(|error| Problem::from(&error))
+            }
+            Err(problem) => Err(problem),
+        };
+        let answer = match fetched {
+            Ok(Some(content)) => Answer::Content(content),
+            Ok(None) => Answer::Absent(Absent {}),
+            Err(problem) => {
+                tracing::warn!(%repository, %path, kind = ?problem.kind, "not fetched: {}", problem.detail);
+                Answer::Problem(problem_message(problem))
+            }
+        };
+        Ok(Response::new(wire::RepositoryFileResponse { answer: Some(answer) }))
     }
 
     async fn status(

@@ -22,6 +22,7 @@ pub mod signing;
 mod sigstore;
 mod simple_signing;
 mod trust;
+mod tuf;
 
 pub use attestation::{
     Attestation, AttestationFindings, AttestationFormat, AttestationRejection, Component, CycloneDx, Discovered,
@@ -45,7 +46,8 @@ pub use trust::{
     Anchors, Certificate, CertificateStore, KeyError, PublicKey, PublicKeyKind, SignerName, SignerNameError,
     StoreError, TimestampRule, Trust, TrustedIdentities,
 };
-pub use trust::{IdentityPattern, LogRule, RootError, SigstoreRoot, TextPattern, TextPatternError};
+pub use trust::{IdentityPattern, LogRule, RootError, RootMember, SigstoreRoot, TextPattern, TextPatternError};
+pub use tuf::{TRUSTED_ROOT, TufError, TufFiles, TufRefresh, TufRole, TufSet, TufStep, TufSummary, TufTrust};
 
 use assay_admission::UnixTime;
 

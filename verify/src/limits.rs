@@ -50,6 +50,24 @@ pub(crate) const MAX_IDENTITY: usize = 2048;
 pub(crate) const MAX_PATTERN: usize = 2048;
 /// Bytes of a compiled pattern: matching costs its size times the length of the text.
 pub(crate) const MAX_PATTERN_PROGRAM: usize = 256 << 10;
+/// Bytes of a TUF root. Those of public repositories have 5 to 10 KiB.
+pub(crate) const MAX_TUF_ROOT_BYTES: usize = 512 << 10;
+/// Bytes of a TUF timestamp. Real ones have under 1 KiB.
+pub(crate) const MAX_TUF_TIMESTAMP_BYTES: usize = 64 << 10;
+/// Bytes of a TUF snapshot. Real ones have 1 to 10 KiB.
+pub(crate) const MAX_TUF_SNAPSHOT_BYTES: usize = 1 << 20;
+/// Bytes of TUF targets. Real ones have 5 to 50 KiB.
+pub(crate) const MAX_TUF_TARGETS_BYTES: usize = 4 << 20;
+/// Bytes of a `trusted_root.json`. Real ones have 5 to 20 KiB.
+pub(crate) const MAX_TRUSTED_ROOT_BYTES: usize = 4 << 20;
+/// Roots that one refresh steps over. A public repository makes about four a year; the next refresh goes on.
+pub(crate) const MAX_TUF_ROOT_STEPS: usize = 32;
+/// Roots kept behind the configured one: decades of them. A newer configured root makes room.
+pub(crate) const MAX_TUF_KEPT_ROOTS: usize = 256;
+/// Signatures under one TUF file, and keys of one role. Real roots have five to ten.
+pub(crate) const MAX_TUF_SIGNATURES: usize = 64;
+/// Bytes of what is kept of one TUF repository: far above what 256 real roots and the rest need.
+pub(crate) const MAX_TUF_KEPT_BYTES: usize = 16 << 20;
 /// Nesting of a JSON document. Manifests need 5, bundles 8.
 pub(crate) const MAX_JSON_DEPTH: usize = 64;
 /// Values in a JSON document. The config of an image with 128 layers has about 1,000; this bounds memory, not meaning.

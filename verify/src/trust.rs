@@ -6,7 +6,7 @@ pub use certificate::{Anchors, Certificate, CertificateStore, StoreError, Timest
 pub use identity::{IdentityPattern, TextPattern, TextPatternError};
 pub use key::{KeyError, PublicKey, PublicKeyKind};
 pub(crate) use root::{Authority, Log};
-pub use root::{LogRule, RootError, SigstoreRoot};
+pub use root::{LogRule, RootError, RootMember, SigstoreRoot};
 
 mod certificate;
 mod identity;

@@ -11,6 +11,7 @@ mod mirrors;
 mod process;
 mod push;
 mod registry;
+mod repository;
 mod store;
 mod tls;
 

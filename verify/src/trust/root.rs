@@ -16,6 +16,10 @@ use crate::{
     notation::rfc3339,
 };
 
+mod described;
+
+pub use described::RootMember;
+
 /// The media types of versions 0.1 and 0.2, as the specification and its tools write them.
 const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.dev.sigstore.trustedroot+json;version=0.1",

@@ -26,3 +26,5 @@ mod simple_signing;
 mod stamps_of_others;
 mod support;
 mod timestamps;
+mod tuf;
+mod tuf_world;
