@@ -185,7 +185,7 @@ impl ActivePolicy {
 }
 
 /// Reads a file that nobody but root and the agent's own user may have written.
-fn read_bounded(path: &Path) -> Result<Vec<u8>, LoadError> {
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, LoadError> {
     let read = |source| LoadError::Read { path: path.to_owned(), source };
     // Opened without waiting: a pipe in the file's place would hold up every later reload.
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;

@@ -1,9 +1,14 @@
 //! The agent's one configuration file, parsed once into its final form; every path lies below the node's root folder.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+mod trust_root;
+
+pub use trust_root::{TrustRootConfig, TrustRootName};
 
 /// Everything the agent is told before it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub struct Config {
     pub evidence_limit: u64,
     /// The log's name in its checkpoints (C2SP tlog-checkpoint "origin").
     pub log_origin: String,
+    /// Sigstore roots of trust that TUF repositories keep up to date, by name.
+    pub trust_roots: BTreeMap<TrustRootName, TrustRootConfig>,
 }
 
 /// A key in the token and what it may be used for.
@@ -119,6 +126,8 @@ struct File {
     #[serde(default)]
     evidence: EvidenceTable,
     log_origin: Option<String>,
+    #[serde(default)]
+    trust_roots: BTreeMap<TrustRootName, TrustRootConfig>,
 }
 
 #[derive(Deserialize)]
@@ -186,6 +195,7 @@ impl Config {
             log_origin: file
                 .log_origin
                 .unwrap_or_else(|| format!("assay.local/{}", if node.is_empty() { "node" } else { node })),
+            trust_roots: file.trust_roots.into_iter().map(|(name, root)| (name, root.below(&folder))).collect(),
         })
     }
 }

@@ -16,6 +16,7 @@ mod recording;
 mod refusals;
 mod run;
 mod settings;
+mod trust_roots;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, TrustRootConfig, TrustRootName};
 pub use run::{StartError, run};

@@ -15,6 +15,7 @@ use crate::{
     judge::{Judge, now},
     key_worker::KeyWorker,
     settings::Settings,
+    trust_roots::TrustRoots,
 };
 
 /// Most records in one answer.
@@ -29,6 +30,7 @@ pub(crate) struct Node {
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) evidence: Arc<EvidenceStore>,
     pub(crate) judge: Arc<Judge>,
+    pub(crate) trust_roots: Arc<TrustRoots>,
     pub(crate) settings: Settings,
     pub(crate) started: Instant,
 }
@@ -116,6 +118,7 @@ impl wire::node_server::Node for NodeService {
             cache_hits: counts.cache_hits.load(Ordering::Relaxed),
             uptime_seconds: node.started.elapsed().as_secs(),
             configuration: node.settings.drift().unwrap_or_default(),
+            trust_roots: node.trust_roots.status(),
         }))
     }
 

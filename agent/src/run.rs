@@ -24,6 +24,7 @@ use crate::{
     peers::{ListenError, Sockets, is_admin, is_gate, may_sign},
     refusals::Refusals,
     settings::Settings,
+    trust_roots::{Repositories, TrustRootService, TrustRoots, keep_fresh},
 };
 
 /// Calls that one connection may have under way.
@@ -84,6 +85,8 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
     let keys = KeyWorker::start(config.sockets.join("key.sock"), config.key_worker_uid)
         .map_err(|error| StartError::System("key worker thread", error))?;
     let collector: Arc<dyn Collect> = Arc::new(Fetcher::new(config.sockets.join("fetch.sock"), config.fetcher_uid));
+    let repositories = Arc::new(Repositories::new(config.sockets.join("fetch.sock"), config.fetcher_uid));
+    let trust_roots = Arc::new(TrustRoots::open(&config.trust_roots, &config.state, repositories, Arc::clone(&log)));
     let policy = Arc::new(ActivePolicy::new(config.policy.clone(), &config.state));
     let registry = Arc::new(KeyRegistry::open(&config).map_err(|error| StartError::State(error.to_string()))?);
     let checkpoints = Arc::new(Checkpoints::new(&config, Arc::clone(&log), keys.clone()));
@@ -104,6 +107,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
         checkpoints: Arc::clone(&checkpoints),
         evidence,
         judge: Arc::clone(&judge),
+        trust_roots: Arc::clone(&trust_roots),
         settings: Settings::new(root, config_file, Arc::clone(&config)),
         started: std::time::Instant::now(),
     });
@@ -127,6 +131,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
                 .add_service(gate_server(&judge, Serves::Questions))
                 .add_service(wire::node_server::NodeServer::new(NodeService(Arc::clone(&node))))
                 .add_service(wire::policy_server::PolicyServer::new(PolicyService(Arc::clone(&node))))
+                .add_service(trust_root_server(&trust_roots))
                 .add_service(wire::audit_server::AuditServer::new(AuditService(Arc::clone(&node))))
                 .add_service(wire::keys_server::KeysServer::new(key_service(crate::key_service::Serves::Admin)))
                 .serve_with_incoming_shutdown(accept(sockets.admin, is_admin(&config)), until(stopped.clone())),
@@ -137,6 +142,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
                 .serve_with_incoming_shutdown(accept(sockets.sign, may_sign(&config)), until(stopped)),
         ),
     ];
+    keep_fresh(&trust_roots);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(root = %root.display(), records = opened.size, "ready");
 
@@ -202,6 +208,11 @@ fn server() -> Server {
 
 fn gate_server(judge: &Arc<Judge>, serves: Serves) -> wire::gate_server::GateServer<GateService> {
     wire::gate_server::GateServer::new(GateService::new(Arc::clone(judge), serves))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+fn trust_root_server(roots: &Arc<TrustRoots>) -> wire::trust_roots_server::TrustRootsServer<TrustRootService> {
+    wire::trust_roots_server::TrustRootsServer::new(TrustRootService(Arc::clone(roots)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 

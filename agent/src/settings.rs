@@ -62,6 +62,7 @@ fn differences(running: &Config, written: &Config) -> Vec<&'static str> {
         checkpoint_interval,
         evidence_limit,
         log_origin,
+        trust_roots,
     } = written;
     let fields = [
         (running.policy == *policy, "policy"),
@@ -76,6 +77,7 @@ fn differences(running: &Config, written: &Config) -> Vec<&'static str> {
         (running.checkpoint_interval == *checkpoint_interval, "checkpoint-interval-seconds"),
         (running.evidence_limit == *evidence_limit, "evidence"),
         (running.log_origin == *log_origin, "log-origin"),
+        (running.trust_roots == *trust_roots, "trust-roots"),
     ];
     fields.into_iter().filter(|(is_same, _)| !is_same).map(|(_, name)| name).collect()
 }

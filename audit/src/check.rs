@@ -46,6 +46,8 @@ pub struct Report {
     pub key_uses: u64,
     /// Policies applied or refused.
     pub policies: u64,
+    /// Updates of roots of trust, refused ones too.
+    pub trust_roots: u64,
     /// Starts of the agent.
     pub starts: u64,
     /// Records of a version or kind that this program does not know.
@@ -111,6 +113,7 @@ pub fn verify_dir(dir: &Path, keys: &[NoteKey], since: Option<&[u8]>) -> Result<
         denied: 0,
         key_uses: 0,
         policies: 0,
+        trust_roots: 0,
         starts: 0,
         unknown: 0,
     };
@@ -224,6 +227,7 @@ impl Check<'_> {
             Ok(Record::Refusal(_)) => &mut report.denied,
             Ok(Record::KeyUse(_)) => &mut report.key_uses,
             Ok(Record::Policy(_)) => &mut report.policies,
+            Ok(Record::TrustRoot(_)) => &mut report.trust_roots,
             Ok(Record::Start(_)) => &mut report.starts,
             Err(_) => &mut report.unknown,
         };

@@ -24,5 +24,6 @@ pub use note::{NoteError, NoteKey};
 pub use proof::{ProofError, check_consistency, check_inclusion};
 pub use record::{
     DecisionRecord, ImageRecord, KeyOperation, KeyUseOutcome, KeyUseRecord, MAX_ENTRY_BYTES, PolicyOutcome,
-    PolicyRecord, Record, RecordError, RecordedOutcome, RecordedSubject, RefusalRecord, StartRecord,
+    PolicyRecord, Record, RecordError, RecordedOutcome, RecordedSubject, RefusalRecord, StartRecord, TrustRootOutcome,
+    TrustRootRecord,
 };

@@ -14,7 +14,7 @@ pub const MAX_ENTRY_BYTES: usize = 65_535;
 const VERSION: u32 = 1;
 
 /// One record. Its JSON form begins `{"v":1,"kind":"decision",`; the kinds are `decision`, `refusal`, `key-use`,
-/// `policy`, `start`.
+/// `policy`, `trust-root`, `start`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Record {
@@ -26,6 +26,8 @@ pub enum Record {
     KeyUse(KeyUseRecord),
     /// A policy was applied or refused.
     Policy(PolicyRecord),
+    /// A root of trust was updated, or an update refused.
+    TrustRoot(TrustRootRecord),
     /// The agent started.
     Start(StartRecord),
 }
@@ -216,6 +218,35 @@ pub enum PolicyOutcome {
     Refused(String),
 }
 
+/// A Sigstore root of trust was updated from its repository or by hand, or what came was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustRootRecord {
+    /// When, in Unix seconds.
+    #[serde(with = "text::time")]
+    pub time: UnixTime,
+    /// Its name in the agent's configuration.
+    pub name: String,
+    /// The repository's address, or `import`.
+    pub source: String,
+    /// What came of it.
+    pub outcome: TrustRootOutcome,
+}
+
+/// What came of an update of a root of trust.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustRootOutcome {
+    /// It counts from here on.
+    Updated {
+        /// SHA-256 of the `trusted_root.json`, hex.
+        sha256: String,
+        /// The version of the repository's root that vouches for it.
+        root_version: u64,
+    },
+    /// It does not, and why. What was trusted before stays.
+    Refused(String),
+}
+
 /// The agent started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartRecord {
@@ -239,6 +270,7 @@ impl Record {
             Self::Refusal(record) => record.time,
             Self::KeyUse(record) => record.time,
             Self::Policy(record) => record.time,
+            Self::TrustRoot(record) => record.time,
             Self::Start(record) => record.time,
         }
     }
@@ -304,6 +336,12 @@ impl From<KeyUseRecord> for Record {
 impl From<PolicyRecord> for Record {
     fn from(record: PolicyRecord) -> Self {
         Self::Policy(record)
+    }
+}
+
+impl From<TrustRootRecord> for Record {
+    fn from(record: TrustRootRecord) -> Self {
+        Self::TrustRoot(record)
     }
 }
 

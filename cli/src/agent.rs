@@ -12,7 +12,7 @@ use assay_proto::{
     MAX_MESSAGE_BYTES, SocketError,
     assay::{
         audit_client::AuditClient, gate_client::GateClient, keys_client::KeysClient, node_client::NodeClient,
-        policy_client::PolicyClient,
+        policy_client::PolicyClient, trust_roots_client::TrustRootsClient,
     },
     remedy_of,
 };
@@ -91,6 +91,13 @@ impl Agent {
     /// Keys in the token.
     pub(crate) fn keys(&self) -> KeysClient<Channel> {
         KeysClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Roots of trust.
+    pub(crate) fn trust_roots(&self) -> TrustRootsClient<Channel> {
+        TrustRootsClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// The log.

@@ -14,6 +14,7 @@ mod policy;
 mod policy_file;
 mod registry;
 mod sign;
+mod trust_root;
 mod verify;
 mod verify_blob;
 
@@ -77,6 +78,9 @@ enum Verb {
     /// This node: its state, its policy, or a whole node in the foreground for trial
     #[command(subcommand)]
     Node(node::NodeVerb),
+    /// Sigstore roots of trust: update them from their repositories, import a copy, show them
+    #[command(subcommand)]
+    TrustRoot(trust_root::TrustRootVerb),
     #[command(hide = true, about = EXIT_CODES)]
     ExitCodes,
 }
@@ -139,6 +143,7 @@ async fn run(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Keys(verb) => keys::run(context, verb).await,
         Verb::Audit(verb) => audit::run(context, verb).await,
         Verb::Node(verb) => node::run(context, verb).await,
+        Verb::TrustRoot(verb) => trust_root::run(context, verb).await,
         Verb::ExitCodes => {
             context.console.print(EXIT_CODES, &serde_json::json!({ "help": EXIT_CODES })).map(|()| Exit::Success)
         }

@@ -99,6 +99,18 @@ fn status_text(status: &wire::NodeStatusResponse) -> String {
         bytes(evidence.bytes),
         bytes(evidence.limit_bytes)
     ));
+    for root in &status.trust_roots {
+        let revision = if root.revision.is_empty() { "NOTHING IS TRUSTED YET" } else { &root.revision };
+        let refreshed = i64::try_from(root.refreshed_at).map(assay_admission::UnixTime::from_seconds);
+        let refreshed = match refreshed {
+            Ok(at) if root.refreshed_at > 0 => format!(", refreshed {at}"),
+            Ok(_) | Err(_) => String::new(),
+        };
+        lines.push(format!("trust root   {}: {revision}{refreshed}", root.name));
+        if !root.problem.is_empty() {
+            lines.push(format!("             NOT UPDATED: {}", root.problem));
+        }
+    }
     lines.push(format!(
         "verdicts     {} allowed, {} denied, {} of them from the cache",
         status.allowed, status.denied, status.cache_hits
@@ -123,6 +135,14 @@ fn status_json(status: &wire::NodeStatusResponse) -> Value {
         "evidence": status.evidence.as_ref().map(|evidence| {
             json!({ "subjects": evidence.subjects, "bytes": evidence.bytes, "limit_bytes": evidence.limit_bytes })
         }),
+        "trust_roots": status.trust_roots.iter().map(|root| {
+            json!({
+                "name": root.name,
+                "revision": (!root.revision.is_empty()).then_some(&root.revision),
+                "refreshed_at": (root.refreshed_at > 0).then_some(root.refreshed_at),
+                "problem": (!root.problem.is_empty()).then_some(&root.problem),
+            })
+        }).collect::<Vec<_>>(),
         "allowed": status.allowed,
         "denied": status.denied,
         "cache_hits": status.cache_hits,

@@ -79,6 +79,16 @@ fn every_kind_comes_back() {
                 .into(),
             "policy",
         ),
+        (
+            TrustRootRecord {
+                time,
+                name: "public-good".into(),
+                source: "https://tuf.example".into(),
+                outcome: TrustRootOutcome::Updated { sha256: "00".into(), root_version: 2 },
+            }
+            .into(),
+            "trust-root",
+        ),
         (StartRecord { time, program_version: "0.1.0".into(), log_size: 1, repaired_bytes: 2 }.into(), "start"),
     ] {
         let entry = record.to_entry().unwrap();

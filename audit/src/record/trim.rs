@@ -3,7 +3,7 @@
 
 use assay_admission::Reason;
 
-use super::{DecisionRecord, KeyUseOutcome, PolicyOutcome, Record, RecordError, RecordedSubject};
+use super::{DecisionRecord, KeyUseOutcome, PolicyOutcome, Record, RecordError, RecordedSubject, TrustRootOutcome};
 
 /// How much of a record is kept in one attempt.
 struct Keep {
@@ -63,6 +63,15 @@ fn cut(record: Record, keep: &Keep) -> Record {
                 PolicyOutcome::Refused(why) => cut_text(why, keep.text),
             }
             Record::Policy(policy)
+        }
+        Record::TrustRoot(mut root) => {
+            cut_text(&mut root.name, keep.text);
+            cut_text(&mut root.source, keep.text);
+            match &mut root.outcome {
+                TrustRootOutcome::Updated { sha256, .. } => cut_text(sha256, keep.text),
+                TrustRootOutcome::Refused(why) => cut_text(why, keep.text),
+            }
+            Record::TrustRoot(root)
         }
         Record::Start(mut start) => {
             cut_text(&mut start.program_version, keep.text);

@@ -3,7 +3,7 @@
 use assay_admission::Reason;
 use assay_audit::{
     DecisionRecord, KeyOperation, KeyUseOutcome, KeyUseRecord, PolicyOutcome, Record, RecordedOutcome, RecordedSubject,
-    RefusalRecord,
+    RefusalRecord, TrustRootOutcome,
 };
 
 /// `    12  2026-11-22T10:00:00Z  deny    unpack  …`
@@ -17,6 +17,19 @@ pub(super) fn of(index: u64, record: &Record) -> String {
             match &policy.outcome {
                 PolicyOutcome::Applied => format!("policy  {version} is in force from here on"),
                 PolicyOutcome::Refused(why) => format!("policy  {version} was refused: {}", first_line(why)),
+            }
+        }
+        Record::TrustRoot(root) => {
+            let (name, source) = (&root.name, first_line(&root.source));
+            match &root.outcome {
+                TrustRootOutcome::Updated { sha256, root_version } => {
+                    format!(
+                        "trust   {name} is sha256:{sha256} from here on, by root version {root_version} of {source}"
+                    )
+                }
+                TrustRootOutcome::Refused(why) => {
+                    format!("trust   {name} from {source} was refused: {}", first_line(why))
+                }
             }
         }
         Record::Start(start) => {

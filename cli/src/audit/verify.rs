@@ -57,6 +57,7 @@ pub(super) fn run(context: &Context, arguments: &VerifyArgs) -> Result<Exit, Fai
         "denied": report.denied,
         "key_uses": report.key_uses,
         "policies": report.policies,
+        "trust_roots": report.trust_roots,
         "starts": report.starts,
         "unknown": report.unknown,
     });
@@ -92,7 +93,7 @@ fn text(report: &Report) -> String {
     };
     format!(
         "the log {} is intact: {} records, {} of them under a head signed by {}\n  {} allowed, {} denied, {} uses of keys, \
-         {} policies, {} starts{unknown}{since}",
+         {} policies, {} updates of trust roots, {} starts{unknown}{since}",
         report.origin,
         report.head.size,
         report.signed,
@@ -101,6 +102,7 @@ fn text(report: &Report) -> String {
         report.denied,
         report.key_uses,
         report.policies,
+        report.trust_roots,
         report.starts,
     )
 }
