@@ -19,6 +19,8 @@ mod registry;
 mod repository;
 mod token;
 mod tools;
+mod tuf;
+mod web;
 
 pub use certificates::{CertificateAuthority, Identity, KeyKind, LeafProfile, SubjectField};
 pub use command::{Finished, finish};
@@ -36,3 +38,5 @@ pub use registry::Registry;
 pub use repository::{Credentials, Repository, StoredManifest};
 pub use token::{Token, TokenKey};
 pub use tools::Tools;
+pub use tuf::TufRepository;
+pub use web::WebServer;

@@ -33,4 +33,5 @@ mod stopped_programs_admit_nothing;
 mod survives_being_killed;
 mod token_signs_what_others_verify;
 mod trial_node_ends_whole;
+mod trust_root_is_refreshed_and_never_rolled_back;
 mod unsigned_image_is_not_unpacked;
