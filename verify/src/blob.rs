@@ -58,10 +58,8 @@ pub fn verify_blob(
             // From here on the payload is what somebody whom the policy trusts signed.
             Ok(BlobSignature { signers, predicate_type: Some(stated(payload, blob)?) })
         }
-        Content::Message(Some(named)) if named != blob.sha256() => {
-            Err(RejectionReason::OtherSubject { found: format!("sha256:{}", hex::encode(named)) })
-        }
-        Content::Message(_) => {
+        Content::Message(named) => {
+            named.as_ref().map_or(Ok(()), |named| named.require(blob))?;
             let signers = bundle.signers_of_message(blob, trust, at, budget).map_err(reason)?;
             Ok(BlobSignature { signers, predicate_type: None })
         }

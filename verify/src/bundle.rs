@@ -45,8 +45,38 @@ pub(crate) struct Bundle {
 pub(crate) enum Content {
     /// A statement in an envelope: its bytes.
     Statement(Vec<u8>),
-    /// Something that is not in the bundle, with its SHA-256 if the bundle names it.
-    Message(Option<Vec<u8>>),
+    /// Something that is not in the bundle, with its digest if the bundle names it.
+    Message(Option<Named>),
+}
+
+/// Which message was signed, as the bundle says.
+pub(crate) struct Named {
+    hash: HashName,
+    value: Vec<u8>,
+}
+
+impl Named {
+    /// Whether it is the message with these digests; `None` if that is not known.
+    pub(crate) fn is(&self, digests: &BlobDigests) -> Option<bool> {
+        digests.get(self.hash).map(|value| value == self.value)
+    }
+
+    /// Fails unless it is the message with these digests.
+    pub(crate) fn require(&self, digests: &BlobDigests) -> Result<(), RejectionReason> {
+        match self.is(digests) {
+            Some(true) => Ok(()),
+            Some(false) => Err(RejectionReason::OtherSubject { found: self.to_string() }),
+            None => {
+                Err(RejectionReason::Unsupported(format!("a message named by {self}, of which the SHA-256 is known,")))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.hash.as_str(), hex::encode(&self.value))
+    }
 }
 
 /// Who is said to have signed.
@@ -78,7 +108,7 @@ pub(crate) fn verify(question: &Question<'_>, blob: &Document, budget: &mut Budg
             // From here on the payload is what somebody whom the policy trusts signed.
             (signers, signed_subjects(question.image, &payload)?)
         }
-        Content::Message(named) => of_message(question, &bundle, named.as_deref(), budget)?,
+        Content::Message(named) => of_message(question, &bundle, named.as_ref(), budget)?,
     };
     let fact = |signer, signed: &SignedSubject| Fact {
         signer,
@@ -120,13 +150,14 @@ fn authenticated(
 fn of_message(
     question: &Question<'_>,
     bundle: &Bundle,
-    named: Option<&[u8]>,
+    named: Option<&Named>,
     budget: &mut Budget,
 ) -> Result<(Vec<Signer>, Vec<SignedSubject>), Failure> {
     let mut last = None;
     for subject in question.image.subjects() {
         let Ok(digests) = BlobDigests::of_sha256(subject.digest) else { continue };
-        if named.is_some_and(|named| named != digests.sha256()) {
+        if let Some(Err(reason)) = named.map(|named| named.require(&digests)) {
+            last = last.or(Some(reason));
             continue;
         }
         match bundle.signers_of_message(&digests, question.trust, question.at, budget) {
@@ -137,7 +168,7 @@ fn of_message(
             Err(Failure::Rejected(reason)) => last = Some(reason),
         }
     }
-    let found = named.map_or_else(|| "something else".to_owned(), |named| format!("sha256:{}", hex::encode(named)));
+    let found = named.map_or_else(|| "something else".to_owned(), ToString::to_string);
     Err(Failure::Rejected(last.unwrap_or(RejectionReason::OtherSubject { found })))
 }
 
@@ -253,13 +284,14 @@ fn message_of(message: Object<'_>) -> Result<(Content, Vec<u8>), RejectionReason
     message.only(&["messageDigest", "signature"])?;
     let digest = match message.optional_object("messageDigest")? {
         None => None,
+        // cosign 3 writes an empty one beside Ed25519 signatures, which are over no digest.
+        Some(digest) if digest.members().next().is_none() => None,
         Some(digest) => {
             digest.only(&["algorithm", "digest"])?;
             let algorithm = digest.string("algorithm")?;
-            if HashName::parse(algorithm) != Some(HashName::Sha256) {
-                return Err(RejectionReason::Unknown { field: "messageDigest", value: algorithm.to_owned() });
-            }
-            Some(decode("messageDigest", digest.string("digest")?)?)
+            let hash = HashName::parse(algorithm)
+                .ok_or_else(|| RejectionReason::Unknown { field: "messageDigest", value: algorithm.to_owned() })?;
+            Some(Named { hash, value: decode("messageDigest", digest.string("digest")?)? })
         }
     };
     Ok((Content::Message(digest), decode("signature", message.string("signature")?)?))

@@ -209,6 +209,14 @@ pub enum RejectionReason {
         /// The hash that the key's kind requires.
         required: &'static str,
     },
+    /// A message signature that cannot be judged by what is known of the message.
+    #[error("whether {by} made it cannot be told without {missing}: give the file itself")]
+    MessageUnknown {
+        /// The key or certificate.
+        by: String,
+        /// What such a key signs of a message.
+        missing: &'static str,
+    },
     /// An algorithm that the format or the key does not allow.
     #[error("algorithm {found} is not allowed; the key requires {required}")]
     Algorithm {

@@ -68,9 +68,8 @@ fn maker<'t>(
             return Ok(key);
         }
     }
-    if let Signed::Bytes(message) = signed
-        && let Some(reason) = other_hash(trust, message, signature, budget)
-    {
+    let reason = other_hash(trust, signed, signature, budget).or_else(|| unknown_part(trust, signed));
+    if let Some(reason) = reason {
         return Err(Failure::Rejected(reason));
     }
     Err(Failure::Rejected(
@@ -81,7 +80,7 @@ fn maker<'t>(
 }
 
 /// Why a signature that no key verifies may be a key's all the same: for people, who would look for a wrong key.
-fn other_hash(trust: &Trust, message: &[u8], signature: &[u8], budget: &mut Budget) -> Option<RejectionReason> {
+fn other_hash(trust: &Trust, signed: &Signed<'_>, signature: &[u8], budget: &mut Budget) -> Option<RejectionReason> {
     let candidates = trust.keys.iter().filter(|(_, key)| match key.kind() {
         PublicKeyKind::P384 | PublicKeyKind::P521 => true,
         PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } | PublicKeyKind::Ed25519 => false,
@@ -90,7 +89,7 @@ fn other_hash(trust: &Trust, message: &[u8], signature: &[u8], budget: &mut Budg
         if !budget.spend_diagnosis() {
             return None;
         }
-        if key.made_with_sha256(message, signature) {
+        if key.made_with_sha256(signed, signature) {
             return Some(RejectionReason::OtherHash {
                 by: format!("key {name} ({})", key.kind()),
                 found: "SHA-256",
@@ -99,6 +98,14 @@ fn other_hash(trust: &Trust, message: &[u8], signature: &[u8], budget: &mut Budg
         }
     }
     None
+}
+
+/// Whether a key could not be tried, because what it signs of a message is not at hand.
+fn unknown_part(trust: &Trust, signed: &Signed<'_>) -> Option<RejectionReason> {
+    trust.keys.iter().find_map(|(name, key)| {
+        let missing = signed.lacks(key)?;
+        Some(RejectionReason::MessageUnknown { by: format!("key {name} ({})", key.kind()), missing })
+    })
 }
 
 /// The names of `key`, without those that need a log in which `logged` does not find the signature; its reason if none is left.

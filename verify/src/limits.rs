@@ -34,6 +34,8 @@ pub(crate) const MAX_POLICY_BYTES: usize = 1 << 20;
 pub(crate) const MAX_STATEMENTS: usize = 1024;
 /// Entries in each list of a Sigstore root of trust. The public one has three logs and two authorities.
 pub(crate) const MAX_ROOT_ENTRIES: usize = 64;
+/// Bytes of a file that are kept beside its digests, for keys that sign no digest (Ed25519).
+pub(crate) const MAX_WHOLE_BLOB: usize = 32 << 20;
 /// Log entries in one bundle. Real ones have one, with several logs as many as there are logs.
 pub(crate) const MAX_LOG_ENTRIES: usize = 32;
 /// RFC 3161 time-stamps in one bundle. Real ones have none to two.

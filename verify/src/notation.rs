@@ -43,7 +43,7 @@ mod level;
 mod result;
 mod revocation;
 pub(crate) mod rfc3339;
-mod timestamp;
+pub(crate) mod timestamp;
 mod trust_policy;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]

@@ -94,6 +94,9 @@ pub(crate) fn identities(
     budget.spend_key_operation().map_err(Failure::Exhausted)?;
     if !claim.signed.verifies(&leaf.key, claim.signature) {
         let by = format!("the certificate of {:?}", leaf.identity);
+        if let Some(missing) = claim.signed.lacks(&leaf.key) {
+            return Err(Failure::Rejected(RejectionReason::MessageUnknown { by, missing }));
+        }
         return Err(Failure::Rejected(RejectionReason::BadSignature { by }));
     }
     is_about(claim, Maker::Certificate(&leaf))?;

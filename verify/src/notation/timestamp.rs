@@ -9,7 +9,13 @@ use super::{
     chain::{self, Purpose},
     revocation,
 };
-use crate::{artifact::Question, facts::RejectionReason, failure::Failure, limits::Budget, trust::CertificateStore};
+use crate::{
+    artifact::Question,
+    facts::RejectionReason,
+    failure::Failure,
+    limits::Budget,
+    trust::{Certificate, CertificateStore},
+};
 use token::Token;
 
 mod info;
@@ -82,6 +88,27 @@ pub(super) fn fuzz(bytes: &[u8]) {
     if let Ok(chain) = path::build(token.signer.clone(), &token.others, &token.others, budget) {
         let _ = chain::verify(&chain, Purpose::TimeStamping, budget).map(|key| token.check_signed_by(&key));
     }
+}
+
+/// When the authority whose own certificate stands first in `chain`, and whose root stands last, saw `signature`: `genTime`, by which
+/// Sigstore's clients go. Whether the authority may be believed at that time is not judged here.
+pub(crate) fn by_authority(
+    token: &[u8],
+    signature: &[u8],
+    chain: &[Certificate],
+    budget: &mut Budget,
+) -> Result<UnixTime, Failure> {
+    let rejected = |problem: String| Failure::from(RejectionReason::Timestamp { problem });
+    let token = Token::read_beside(token, chain).map_err(rejected)?;
+    if chain.first() != Some(&token.signer) {
+        return Err(rejected(format!("{:?} signed it, which is another authority", token.signer.subject())));
+    }
+    token.info.covers(signature).map_err(rejected)?;
+    let key = chain::verify(chain, Purpose::TimeStamping, budget)?;
+    chain::check_time(chain, token.info.time).map_err(Failure::Rejected)?;
+    budget.spend_key_operation().map_err(Failure::Exhausted)?;
+    token.check_signed_by(&key).map_err(rejected)?;
+    Ok(token.info.time)
 }
 
 /// A rejection of one of the authority's certificates, told as one of the time-stamp.

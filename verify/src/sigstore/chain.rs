@@ -82,7 +82,9 @@ fn path(authority: &Authority, leaf: &Leaf, others: &[Vec<u8>], time: UnixTime) 
             &anchors,
             &between,
             rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-            KeyUsage::required(CODE_SIGNING),
+            // The leaf has it, or it would not have been read; an authority that names no usage is not restricted (RFC 5280
+            // §4.2.1.12), and private ones often do not.
+            KeyUsage::required_if_present(CODE_SIGNING),
             None,
             None,
         )

@@ -37,6 +37,10 @@ impl Leaf {
         if !usage.is_some_and(|usage| usage.value.digital_signature()) {
             return Err(profile("keyUsage", "is not digitalSignature"));
         }
+        let extended = certificate.extended_key_usage().ok().flatten();
+        if !extended.is_some_and(|extended| extended.value.code_signing) {
+            return Err(profile("extendedKeyUsage", "is not codeSigning"));
+        }
         if certificate.is_ca() {
             return Err(profile("basicConstraints", "makes it a certificate authority, which signs no images"));
         }

@@ -3,7 +3,7 @@
 use assay_admission::Digest;
 use aws_lc_rs::digest;
 
-use crate::trust::PublicKey;
+use crate::{limits::MAX_WHOLE_BLOB, trust::PublicKey};
 
 /// Hashes that entries and messages may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,15 @@ impl HashName {
         }
     }
 
+    /// As people and log entries call it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
     /// The hash itself.
     pub(crate) const fn algorithm(self) -> &'static digest::Algorithm {
         match self {
@@ -34,11 +43,12 @@ impl HashName {
     }
 }
 
-/// The digests of a file or document, as many as are known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The digests of a file or document, as many as are known, and its bytes if they are.
+#[derive(Clone, PartialEq, Eq)]
 pub struct BlobDigests {
     sha256: Vec<u8>,
     longer: Option<(Vec<u8>, Vec<u8>)>,
+    whole: Option<Vec<u8>>,
 }
 
 impl BlobDigests {
@@ -50,11 +60,12 @@ impl BlobDigests {
         if digest.algorithm() != "sha256" {
             return Err(digest);
         }
-        Ok(Self { sha256: digest.value().to_vec(), longer: None })
+        Ok(Self { sha256: digest.value().to_vec(), longer: None, whole: None })
     }
 
-    pub(crate) fn sha256(&self) -> &[u8] {
-        &self.sha256
+    /// The bytes themselves: for keys that sign no digest.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        self.whole.as_deref()
     }
 
     pub(crate) fn get(&self, hash: HashName) -> Option<&[u8]> {
@@ -67,27 +78,41 @@ impl BlobDigests {
     }
 }
 
-/// Computes every digest of a blob that comes in pieces, whatever its size.
+impl std::fmt::Debug for BlobDigests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobDigests(sha256:{})", hex::encode(&self.sha256))
+    }
+}
+
+/// Computes every digest of a blob that comes in pieces, whatever its size, and keeps the bytes of one that is not large.
 #[derive(Clone)]
-pub struct BlobHasher([digest::Context; 3]);
+pub struct BlobHasher {
+    contexts: [digest::Context; 3],
+    whole: Option<Vec<u8>>,
+}
 
 impl Default for BlobHasher {
     fn default() -> Self {
-        Self([HashName::Sha256, HashName::Sha384, HashName::Sha512].map(|hash| digest::Context::new(hash.algorithm())))
+        let hashes = [HashName::Sha256, HashName::Sha384, HashName::Sha512];
+        Self { contexts: hashes.map(|hash| digest::Context::new(hash.algorithm())), whole: Some(Vec::new()) }
     }
 }
 
 impl BlobHasher {
     /// Takes in the next piece.
     pub fn update(&mut self, piece: &[u8]) {
-        self.0.iter_mut().for_each(|context| context.update(piece));
+        self.contexts.iter_mut().for_each(|context| context.update(piece));
+        self.whole = self.whole.take().filter(|whole| whole.len().saturating_add(piece.len()) <= MAX_WHOLE_BLOB);
+        if let Some(whole) = &mut self.whole {
+            whole.extend_from_slice(piece);
+        }
     }
 
     /// The digests of all pieces.
     #[must_use]
     pub fn finish(self) -> BlobDigests {
-        let [sha256, sha384, sha512] = self.0.map(|context| context.finish().as_ref().to_vec());
-        BlobDigests { sha256, longer: Some((sha384, sha512)) }
+        let [sha256, sha384, sha512] = self.contexts.map(|context| context.finish().as_ref().to_vec());
+        BlobDigests { sha256, longer: Some((sha384, sha512)), whole: self.whole }
     }
 }
 
@@ -106,7 +131,7 @@ pub(crate) enum Signed<'a> {
 
 impl Signed<'_> {
     /// The digest, if it can be known.
-    pub(super) fn digest(&self, hash: HashName) -> Option<Vec<u8>> {
+    pub(crate) fn digest(&self, hash: HashName) -> Option<Vec<u8>> {
         match self {
             Self::Bytes(bytes) => Some(digest::digest(hash.algorithm(), bytes).as_ref().to_vec()),
             Self::Digests(digests) => digests.get(hash).map(<[u8]>::to_vec),
@@ -118,6 +143,21 @@ impl Signed<'_> {
         match self {
             Self::Bytes(bytes) => key.verifies(bytes, signature),
             Self::Digests(digests) => key.verifies_digest(digests, signature),
+        }
+    }
+
+    /// What of it `key` would have signed and is not known, so that nobody can say whether it did.
+    pub(crate) fn lacks(&self, key: &PublicKey) -> Option<&'static str> {
+        match (self, key.hash_name()) {
+            (Self::Bytes(_), _) => None,
+            (Self::Digests(digests), Some(hash)) => digests.get(hash).is_none().then_some(match hash {
+                HashName::Sha256 => "its SHA-256",
+                HashName::Sha384 => "its SHA-384",
+                HashName::Sha512 => "its SHA-512",
+            }),
+            (Self::Digests(digests), None) => {
+                digests.whole().is_none().then_some("all of its bytes, of which not too many")
+            }
         }
     }
 }

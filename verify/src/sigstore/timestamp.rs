@@ -1,15 +1,19 @@
 //! RFC 3161 time-stamps of a signature: tokens come in; the time that an authority of the root has put its name to comes out.
-//! The cryptography is sigstore-tsa's, which asks no clock; what it leaves open (how many signers, whose window) is decided here.
+//! The cryptography is sigstore-tsa's, which asks no clock, and for RSA, which it does not know, that of the Notary Project's tokens;
+//! what they leave open (how many signers, whose window) is decided here.
 
 use assay_admission::UnixTime;
 use sigstore_tsa::{TsaAuthority, verify_timestamp_for_authority};
 use sigstore_types::{DerCertificate, SignatureBytes, TimestampToken};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{TimestampError, chain};
 use crate::{
     der::{Tlv, only_part, tlv_parts},
+    failure::Failure,
     limits::{Budget, LimitReached, MAX_CHAIN, MAX_TOKEN_BYTES},
-    trust::{Authority, SigstoreRoot},
+    notation::timestamp::by_authority,
+    trust::{Authority, Certificate, PublicKey, PublicKeyKind, SigstoreRoot},
 };
 
 /// When `signature` existed, and which authority of the root says so.
@@ -22,18 +26,20 @@ pub(super) fn verify<'r>(
     if let Err(problem) = one_signer(token) {
         return Ok(Err(TimestampError::Malformed(problem)));
     }
-    let (token, signature) = (TimestampToken::new(token.to_vec()), SignatureBytes::new(signature.to_vec()));
     let mut problem = "the root has none".to_owned();
     for authority in &root.time_stamping {
         // The signature and the chain behind it.
         for _ in 0..MAX_CHAIN {
             budget.spend_key_operation()?;
         }
-        let Some(known) = as_one(authority) else { continue };
-        match verify_timestamp_for_authority(&token, &signature, &known) {
+        let time = if has_rsa_key(authority) {
+            by_rsa(token, signature, authority, budget)?
+        } else {
+            by_curve(token, signature, authority)
+        };
+        match time {
             // Whoever signed it is known now; the window of another authority does not help.
             Ok(time) => {
-                let time = UnixTime::from_seconds(time.as_second());
                 // The anchor's own validity counts too, as it does for certificate authorities.
                 let anchor = authority.chain.last().map_or(&[][..], Vec::as_slice);
                 if let Err(problem) = chain::holds(anchor, time) {
@@ -48,10 +54,45 @@ pub(super) fn verify<'r>(
                     )))
                 });
             }
-            Err(why) => problem = why.to_string(),
+            Err(why) => problem = why,
         }
     }
     Ok(Err(TimestampError::Untrusted(problem)))
+}
+
+fn by_curve(token: &[u8], signature: &[u8], authority: &Authority) -> Result<UnixTime, String> {
+    let known = as_one(authority).ok_or("the authority has no certificate")?;
+    let (token, signature) = (TimestampToken::new(token.to_vec()), SignatureBytes::new(signature.to_vec()));
+    let time = verify_timestamp_for_authority(&token, &signature, &known).map_err(|why| why.to_string())?;
+    Ok(UnixTime::from_seconds(time.as_second()))
+}
+
+fn has_rsa_key(authority: &Authority) -> bool {
+    let key = authority
+        .chain
+        .first()
+        .and_then(|leaf| X509Certificate::from_der(leaf).ok())
+        .map(|(_, leaf)| PublicKey::from_spki_der(leaf.public_key().raw));
+    matches!(key.map(|key| key.map(|key| key.kind())), Some(Ok(PublicKeyKind::Rsa { .. })))
+}
+
+fn by_rsa(
+    token: &[u8],
+    signature: &[u8],
+    authority: &Authority,
+    budget: &mut Budget,
+) -> Result<Result<UnixTime, String>, LimitReached> {
+    let chain = authority.chain.iter().map(|der| Certificate::from_der(der.clone())).collect::<Result<Vec<_>, _>>();
+    let chain = match chain {
+        Ok(chain) => chain,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    let Some(token) = content_info(token) else { return Ok(Err("it has no ContentInfo".to_owned())) };
+    match by_authority(token, signature, &chain, budget) {
+        Ok(time) => Ok(Ok(time)),
+        Err(Failure::Exhausted(limit)) => Err(limit),
+        Err(Failure::Rejected(why)) => Ok(Err(why.to_string())),
+    }
 }
 
 /// The authority without its window, which is compared in whole seconds like every other.
@@ -71,6 +112,15 @@ fn one_signer(token: &[u8]) -> Result<(), String> {
     match tlv_parts(signers.contents, 2).as_deref() {
         Some([_]) => Ok(()),
         _ => Err("it does not have exactly one SignerInfo".to_owned()),
+    }
+}
+
+/// The token itself, without the answer around it that some clients keep.
+fn content_info(token: &[u8]) -> Option<&[u8]> {
+    match tlv_parts(only_part(token)?.contents, 2)?.as_slice() {
+        [kind, _] if kind.tag == 0x06 => Some(token),
+        [_, info] => Some(info.whole),
+        _ => None,
     }
 }
 

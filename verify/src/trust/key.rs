@@ -3,12 +3,15 @@
 use std::fmt;
 
 use assay_admission::Digest;
-use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::{
+    digest::Digest as Digested,
+    signature::{self, ParsedPublicKey, VerificationAlgorithm},
+};
 use x509_parser::{pem::Pem, prelude::FromDer, x509::SubjectPublicKeyInfo};
 
 use crate::{
     der::{integer, tlv},
-    sigstore::{BlobDigests, HashName},
+    sigstore::{BlobDigests, HashName, Signed},
 };
 
 /// A public key for verifying signatures. Equal keys have equal encodings, so a key counts once however it was written.
@@ -121,18 +124,23 @@ impl PublicKey {
         self.spki_sha256.value()
     }
 
-    /// The same for a message of which only digests are known. Ed25519 signs no digest.
+    /// The hash over which this key signs messages; none for Ed25519, which signs the message itself (RFC 8032 §5.1).
+    pub(crate) const fn hash_name(&self) -> Option<HashName> {
+        match self.kind {
+            PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } => Some(HashName::Sha256),
+            PublicKeyKind::P384 => Some(HashName::Sha384),
+            PublicKeyKind::P521 => Some(HashName::Sha512),
+            PublicKeyKind::Ed25519 => None,
+        }
+    }
+
+    /// The same as [`Self::verifies`] for a message of which the digests are known. What is not known verifies nothing.
     pub(crate) fn verifies_digest(&self, message: &BlobDigests, signature: &[u8]) -> bool {
-        let hash = match self.kind {
-            PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } => HashName::Sha256,
-            PublicKeyKind::P384 => HashName::Sha384,
-            PublicKeyKind::P521 => HashName::Sha512,
-            PublicKeyKind::Ed25519 => return false,
-        };
-        let value = message
-            .get(hash)
-            .and_then(|value| aws_lc_rs::digest::Digest::import_less_safe(value, hash.algorithm()).ok());
-        value.is_some_and(|digest| self.parsed.verify_digest_sig(&digest, signature).is_ok())
+        match self.hash_name() {
+            None => message.whole().is_some_and(|whole| self.verifies(whole, signature)),
+            Some(hash) => import(message.get(hash), hash)
+                .is_some_and(|digest| self.parsed.verify_digest_sig(&digest, signature).is_ok()),
+        }
     }
 
     /// Whether this key made `signature` over `message` in the way that cosign's formats use a key of this kind.
@@ -144,13 +152,15 @@ impl PublicKey {
 impl PublicKey {
     /// Whether this key made `signature` over `message` with SHA-256 where its curve's own hash is wanted: cosign 2 and many
     /// key services do. For a person to be told; such a signature counts for nothing.
-    pub(crate) fn made_with_sha256(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn made_with_sha256(&self, signed: &Signed<'_>, signature: &[u8]) -> bool {
         let algorithm: &'static dyn VerificationAlgorithm = match self.kind {
             PublicKeyKind::P384 => &signature::ECDSA_P384_SHA256_ASN1,
             PublicKeyKind::P521 => &signature::ECDSA_P521_SHA256_ASN1,
             PublicKeyKind::P256 | PublicKeyKind::Rsa { .. } | PublicKeyKind::Ed25519 => return false,
         };
-        ParsedPublicKey::new(algorithm, &self.spki).is_ok_and(|key| key.verify_sig(message, signature).is_ok())
+        let digest = signed.digest(HashName::Sha256);
+        let Some(digest) = import(digest.as_deref(), HashName::Sha256) else { return false };
+        ParsedPublicKey::new(algorithm, &self.spki).is_ok_and(|key| key.verify_digest_sig(&digest, signature).is_ok())
     }
 
     /// The hash that signatures in cosign's formats have with a key of this kind.
@@ -162,6 +172,10 @@ impl PublicKey {
             PublicKeyKind::Ed25519 => "no hash",
         }
     }
+}
+
+fn import(value: Option<&[u8]>, hash: HashName) -> Option<Digested> {
+    value.and_then(|value| Digested::import_less_safe(value, hash.algorithm()).ok())
 }
 
 /// sigstore's defaults: ECDSA in DER with the curve's own hash, RSA PKCS#1 v1.5 with SHA-256 at every size, plain Ed25519.

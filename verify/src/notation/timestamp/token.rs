@@ -42,6 +42,11 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) fn read(der: &[u8]) -> Result<Self, String> {
+        Self::read_beside(der, &[])
+    }
+
+    /// The same with certificates that are known already: a token may leave out its signer's (RFC 3161 §2.4.1, certReq).
+    pub(super) fn read_beside(der: &[u8], known: &[Certificate]) -> Result<Self, String> {
         if der.len() > MAX_TOKEN_BYTES {
             return Err(format!("it has {} bytes, at most {MAX_TOKEN_BYTES} are read", der.len()));
         }
@@ -61,7 +66,8 @@ impl Token {
         let [info] = signed.signer_infos.0.as_slice() else {
             return Err(format!("it has {} signatures, not one", signed.signer_infos.0.len()));
         };
-        let certificates = certificates(&signed)?;
+        let mut certificates = certificates(&signed)?;
+        certificates.extend(known.iter().cloned());
         let attributes = attributes(info, content)?;
         let signer = attributes.signer(info, &certificates)?;
         let others = certificates.into_iter().filter(|certificate| *certificate != signer).collect();

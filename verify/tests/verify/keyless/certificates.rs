@@ -2,7 +2,7 @@
 
 use assay_verify::{EntryError, RejectionReason, RootError, SctError, SigstoreError, SigstoreRoot, Trust};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rcgen::ExtendedKeyUsagePurpose;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 
 use super::{flip, good, others_accept, refused_sigstore, statement, trust, trust_of};
@@ -66,7 +66,24 @@ fn a_chain_counts_with_its_intermediate_and_is_refused_with_an_anchor() {
 fn a_certificate_for_another_use_is_refused() {
     let world = World::new(Wishes { usage: ExtendedKeyUsagePurpose::ServerAuth, ..Wishes::default() });
     let bundle = world.bundle(&world.sign_statement(&statement()));
-    assert!(matches!(refused_sigstore(&world, &bundle), SigstoreError::Chain { .. }));
+    let problem = "is not codeSigning".to_owned();
+    let expected = SigstoreError::Profile { field: "extendedKeyUsage", problem };
+    assert_eq!(refused_sigstore(&world, &bundle), expected);
+}
+
+#[test]
+fn an_authority_may_name_no_use_and_not_another_one() {
+    let with = |change_intermediate: fn(&mut CertificateParams)| {
+        let world = World::new(Wishes { change_intermediate, ..Wishes::default() });
+        let bundle = world.bundle(&world.sign_statement(&statement()));
+        (world, bundle)
+    };
+    let (world, bundle) = with(|authority| authority.extended_key_usages.clear());
+    accepted(envelope(BUNDLE, bundle.to_string()), &trust(&world));
+    // sigstore-verify looks at the leaf's use alone, and accepts this one.
+    let (world, bundle) = with(|authority| authority.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    let reason = refused(envelope(BUNDLE, bundle.to_string()), &trust(&world));
+    assert!(matches!(reason, RejectionReason::Sigstore(SigstoreError::Chain { .. })), "{reason:?}");
 }
 
 #[test]
