@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assay_verify::{IdentityPattern, SigstoreRoot, TextPattern, TextPatternError};
+use assay_verify::{IdentityPattern, LogRule, SigstoreRoot, TextPattern, TextPatternError};
 use clap::Args;
 
 use crate::{
@@ -31,6 +31,10 @@ pub(crate) struct IdentityArgs {
     /// The Sigstore root of trust: a trusted_root.json. With --key: the logs in which the signature must stand
     #[arg(long, value_name = "FILE")]
     trusted_root: Option<PathBuf>,
+    /// Do not ask for an entry in a transparency log: for a CA of one's own, where a time-stamp alone says when. Entries that are
+    /// there have to hold all the same
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    insecure_ignore_tlog: bool,
 }
 
 /// What the flags ask for.
@@ -61,6 +65,10 @@ impl IdentityArgs {
             self.certificate_oidc_issuer_regexp.as_deref(),
         )?;
         let root = self.trusted_root.as_deref().map(root).transpose()?;
+        let root = match root {
+            Some(root) if self.insecure_ignore_tlog => Some(root.requiring_logs(LogRule::InsecureNone)),
+            root => root,
+        };
         match (identity, issuer, root) {
             (None, None, None) => Ok(Asked::Nothing),
             (None, None, Some(root)) => Ok(Asked::Root(root)),

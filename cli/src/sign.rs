@@ -183,7 +183,8 @@ fn report(
     Ok(Exit::Success)
 }
 
-fn annotation(text: &str) -> Result<(String, String), String> {
+/// Parses `KEY=VALUE`.
+pub(crate) fn annotation(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("it has to be KEY=VALUE".to_owned()),

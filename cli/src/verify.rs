@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use assay_admission::{ImageRef, Platform};
 use assay_fetch::Wanted;
+use assay_verify::Fact;
 use clap::Args;
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     identity::{Asked, IdentityArgs},
     policy_file::PolicyFile,
     registry::RegistryArgs,
+    sign::annotation,
 };
 
 use self::{attested::PredicateType, notation::NotationArgs, offline::Fetched, trusted::Trusted};
@@ -54,6 +56,10 @@ pub(crate) struct VerifyArgs {
     /// slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom
     #[arg(long = "type", value_name = "TYPE", conflicts_with_all = ["policy", "certificate_store"])]
     predicate_type: Option<PredicateType>,
+    /// Count only signatures with this signed annotation, which notation calls user metadata (may be repeated)
+    #[arg(short = 'a', long = "annotation", visible_aliases = ["annotations", "user-metadata"], visible_short_alias = 'm',
+        value_name = "KEY=VALUE", value_parser = annotation, conflicts_with_all = ["policy", "predicate_type"])]
+    annotations: Vec<(String, String)>,
     #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]
@@ -82,7 +88,7 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
             return chosen.skip(context, &image);
         }
         let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
-        return chosen.judge(context, &image, &fetched);
+        return chosen.judge(context, &image, &fetched, &Annotations(arguments.annotations));
     }
     let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject, asked) {
         (Some(key), None, _, Asked::Nothing) => Trusted::key(context, key, None).await?,
@@ -90,6 +96,7 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
         (None, Some(store), Some(subject), Asked::Nothing) => Trusted::certificates(store, subject)?,
         (None, None, _, Asked::Identity(root, pattern)) => Trusted::identity(root, pattern),
         (None, None, _, Asked::Nothing) if arguments.predicate_type.is_some() => return Err(attested::nobody_trusted()),
+        (None, None, _, Asked::Nothing) if !arguments.annotations.is_empty() => return Err(one_way()),
         (None, None, _, Asked::Nothing) => return agent::run(context, image, platform).await,
         (Some(_), _, _, Asked::Identity(..)) | (_, Some(_), _, _) | (None, None, _, Asked::Root(_)) => {
             return Err(one_way());
@@ -100,7 +107,19 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
         return attested::judge(context, &image, &fetched, &trusted, predicate_type);
     }
     let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
-    trusted.judge(context, &image, &fetched)
+    trusted.judge(context, &image, &fetched, &Annotations(arguments.annotations))
+}
+
+/// Annotations that a signature has to have signed along.
+#[derive(Debug, Default)]
+struct Annotations(Vec<(String, String)>);
+
+impl Annotations {
+    /// The first that `fact` does not have with that value.
+    fn missing_in(&self, fact: &Fact) -> Option<String> {
+        let missing = self.0.iter().find(|(name, value)| fact.annotations().get(name) != Some(value));
+        missing.map(|(name, value)| format!("{name}={value}"))
+    }
 }
 
 fn one_way() -> Failure {
@@ -165,6 +184,9 @@ mod tests {
         assert!(!parses(&["--policy", "p", "--certificate-store", "s", "--subject", "C=DE"]));
         assert!(!parses(&["--certificate-store", "s"]) && !parses(&["--subject", "C=DE"]));
         assert!(!parses(&["--platform", "linux"]));
+        assert!(parses(&["--key", "k", "-a", "stage=release", "--annotations", "a=b", "-m", "c=d"]));
+        assert!(!parses(&["--key", "k", "-a", "stage"]) && !parses(&["--policy", "p", "-a", "a=b"]));
+        assert!(parses(&["--key", "k", "--insecure-ignore-tlog=true"]) && parses(&["--insecure-ignore-tlog"]));
         assert!(parses(&["--trust-policy", "p", "--trust-store", "d", "--crl", "u=f", "--ocsp", "f", "--ocsp", "g"]));
         assert!(!parses(&["--trust-policy", "p"]) && !parses(&["--trust-store", "d"]));
         assert!(!parses(&["--trust-policy", "p", "--trust-store", "d", "--key", "k"]));

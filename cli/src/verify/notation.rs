@@ -22,7 +22,7 @@ use crate::{
     registry,
 };
 
-use super::offline::Fetched;
+use super::{Annotations, offline::Fetched};
 
 /// Largest trust policy, certificate or OCSP answer that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -127,9 +127,15 @@ impl Chosen {
     ///
     /// # Errors
     /// If nothing is there because the registry failed, or standard output cannot be written.
-    pub(super) fn judge(&self, context: &Context, image: &ImageRef, fetched: &Fetched) -> Result<Exit, Failure> {
+    pub(super) fn judge(
+        &self,
+        context: &Context,
+        image: &ImageRef,
+        fetched: &Fetched,
+        annotations: &Annotations,
+    ) -> Result<Exit, Failure> {
         let findings = fetched.findings_with(&self.trust, &self.revocation);
-        let exit = exit(&findings, fetched.is_unsigned());
+        let exit = exit(&findings, annotations, fetched.is_unsigned());
         if let (false, Some(problem)) = (exit == Exit::Success, fetched.problems().first()) {
             return Err(registry::of_kind(problem.kind, &problem.detail));
         }
@@ -141,6 +147,7 @@ impl Chosen {
         let mut lines = vec![head, format!("  by statement {:?}, level {}", self.statement.name(), self.level())];
         findings.notary.iter().for_each(|result| push(&mut lines, result));
         lines.extend(findings.rejections.iter().map(|rejection| format!("  - {rejection}")));
+        lines.extend(unannotated(&findings, annotations));
         lines.extend(findings.limit.iter().map(|limit| format!("  - a limit was reached: {limit}")));
         let code = match exit {
             Exit::Success => None,
@@ -170,9 +177,9 @@ impl Chosen {
 }
 
 /// One signature that counts suffices, as for notation. What was found before a limit was reached proves nothing.
-fn exit(findings: &Findings, is_unsigned: bool) -> Exit {
+fn exit(findings: &Findings, annotations: &Annotations, is_unsigned: bool) -> Exit {
     let counts = |result: &NotaryResult| match result.standing() {
-        Standing::Proved | Standing::Tolerated(_) => true,
+        Standing::Proved | Standing::Tolerated(_) => has(findings, annotations, result),
         Standing::Refused(_) => false,
     };
     match (findings.limit.is_none() && findings.notary.iter().any(counts), is_unsigned) {
@@ -180,6 +187,20 @@ fn exit(findings: &Findings, is_unsigned: bool) -> Exit {
         (false, true) => Exit::NoSignature,
         (false, false) => Exit::NotSatisfied,
     }
+}
+
+/// Whether the signature has every annotation that was asked for. One of which nothing is proved has none.
+fn has(findings: &Findings, annotations: &Annotations, result: &NotaryResult) -> bool {
+    let mut facts = findings.facts.iter().filter(|fact| fact.envelope() == result.envelope());
+    annotations.0.is_empty() || facts.any(|fact| annotations.missing_in(fact).is_none())
+}
+
+/// A line for each signature that lacks an annotation.
+fn unannotated<'a>(findings: &'a Findings, annotations: &'a Annotations) -> impl Iterator<Item = String> + 'a {
+    findings.facts.iter().filter_map(|fact| {
+        let missing = annotations.missing_in(fact)?;
+        Some(format!("  - {} has not the user metadata {missing}", fact.envelope()))
+    })
 }
 
 const fn standing(result: &Standing) -> &'static str {
@@ -392,7 +413,7 @@ mod tests {
 
     #[test]
     fn nothing_found_is_no_success() {
-        assert_eq!(exit(&Findings::default(), true), Exit::NoSignature);
-        assert_eq!(exit(&Findings::default(), false), Exit::NotSatisfied);
+        assert_eq!(exit(&Findings::default(), &Annotations::default(), true), Exit::NoSignature);
+        assert_eq!(exit(&Findings::default(), &Annotations::default(), false), Exit::NotSatisfied);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     keys, registry,
 };
 
-use super::offline::Fetched;
+use super::{Annotations, offline::Fetched};
 
 /// The name of the given key or store in sentences.
 const GIVEN: &str = "given";
@@ -158,11 +158,18 @@ impl Trusted {
     ///
     /// # Errors
     /// If nothing is there because the registry failed, or standard output cannot be written.
-    pub(super) fn judge(&self, context: &Context, image: &ImageRef, fetched: &Fetched) -> Result<Exit, Failure> {
+    pub(super) fn judge(
+        &self,
+        context: &Context,
+        image: &ImageRef,
+        fetched: &Fetched,
+        annotations: &Annotations,
+    ) -> Result<Exit, Failure> {
         let findings = fetched.findings(&self.trust);
-        let counts = |fact: &&Fact| self.who.is(fact.signer());
-        let facts: Vec<&Fact> = findings.facts.iter().filter(counts).collect();
-        let others: Vec<&Fact> = findings.facts.iter().filter(|fact| !counts(fact)).collect();
+        let (by_whom, others): (Vec<&Fact>, Vec<&Fact>) =
+            findings.facts.iter().partition(|fact| self.who.is(fact.signer()));
+        let (facts, bare): (Vec<&Fact>, Vec<&Fact>) =
+            by_whom.into_iter().partition(|fact| annotations.missing_in(fact).is_none());
         if let (true, Some(problem)) = (facts.is_empty(), fetched.problems().first()) {
             return Err(registry::of_kind(problem.kind, &problem.detail));
         }
@@ -171,6 +178,10 @@ impl Trusted {
         let mut sentences: Vec<String> = facts.iter().map(|fact| sentence(fact, &manifest)).collect();
         sentences
             .extend(others.iter().map(|fact| format!("{}: it is not who was asked for", sentence(fact, &manifest))));
+        sentences.extend(bare.iter().filter_map(|fact| {
+            let missing = annotations.missing_in(fact)?;
+            Some(format!("{}: it has not the annotation {missing}", sentence(fact, &manifest)))
+        }));
         sentences.extend(findings.rejections.iter().map(ToString::to_string));
         sentences.extend(findings.limit.iter().map(|limit| format!("a limit was reached: {limit}")));
         let head = match exit {
