@@ -3,8 +3,9 @@
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, RsaKeySize, SubjectPublicKeyInfo,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
+    PKCS_RSA_SHA256, PublicKeyData, RsaKeySize, SanType, SubjectPublicKeyInfo, string::Ia5String,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -15,17 +16,31 @@ pub enum KeyKind {
     P256,
     /// NIST P-384.
     P384,
+    /// NIST P-521.
+    P521,
     /// RSA with 2048 bits.
     Rsa2048,
     /// RSA with 3072 bits.
     Rsa3072,
+    /// RSA with 4096 bits.
+    Rsa4096,
+    /// Ed25519.
+    Ed25519,
 }
 
 impl KeyKind {
+    /// A fresh private key as PKCS#8 in PEM.
+    pub fn generate_pem(self) -> Result<String> {
+        Ok(self.generate()?.serialize_pem())
+    }
+
     fn generate(self) -> Result<KeyPair> {
         Ok(match self {
             Self::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
             Self::P384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?,
+            Self::P521 => KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512)?,
+            Self::Ed25519 => KeyPair::generate_for(&PKCS_ED25519)?,
+            Self::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096)?,
             Self::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
             Self::Rsa3072 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072)?,
         })
@@ -47,6 +62,8 @@ pub struct LeafProfile {
     pub not_after: OffsetDateTime,
     /// Whether it claims to be an authority.
     pub is_ca: bool,
+    /// An identity, as a URI, and the issuer that vouches for it, in the way of Sigstore's certificates.
+    pub sigstore: Option<(String, String)>,
 }
 
 /// The fields of a subject that these certificates use.
@@ -73,7 +90,13 @@ impl LeafProfile {
             not_before: now - Duration::days(1),
             not_after: now + Duration::days(365),
             is_ca: false,
+            sigstore: None,
         }
+    }
+
+    /// The same for an identity of Sigstore's kind.
+    pub fn keyless(identity: &str, issuer: &str) -> Self {
+        Self { sigstore: Some((identity.to_owned(), issuer.to_owned())), ..Self::code_signing("signer") }
     }
 
     /// The same, but ended yesterday.
@@ -83,7 +106,7 @@ impl LeafProfile {
         Self { not_before, not_after, ..Self::code_signing(common_name) }
     }
 
-    fn parameters(&self) -> CertificateParams {
+    fn parameters(&self) -> Result<CertificateParams> {
         let mut parameters = named(&self.subject);
         parameters.key_usages = self.key_usages.clone();
         parameters.extended_key_usages = self.extended_key_usages.clone();
@@ -93,7 +116,15 @@ impl LeafProfile {
         if self.is_ca {
             parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
-        parameters
+        if let Some((identity, issuer)) = &self.sigstore {
+            parameters.subject_alt_names = vec![SanType::URI(Ia5String::try_from(identity.as_str())?)];
+            // Fulcio's extension for the issuer: a DER UTF8String, which is short here.
+            let text = [&[0x0c, u8::try_from(issuer.len())?], issuer.as_bytes()].concat();
+            parameters
+                .custom_extensions
+                .push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 57264, 1, 8], text));
+        }
+        Ok(parameters)
     }
 }
 
@@ -153,13 +184,27 @@ impl CertificateAuthority {
         Ok(Identity { chain_pem: self.certify(profile, &key)?, key_pem: key.serialize_pem() })
     }
 
+    /// A key for time-stamping with its chain: RFC 3161 §2.3 wants its extended key usage alone, and critical.
+    pub fn time_stamping(&self, common_name: &str, kind: KeyKind) -> Result<Identity> {
+        let profile = LeafProfile { extended_key_usages: Vec::new(), ..LeafProfile::code_signing(common_name) };
+        let mut parameters = profile.parameters()?;
+        let content = b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x08".to_vec();
+        let mut usage = CustomExtension::from_oid_content(&[2, 5, 29, 37], content);
+        usage.set_criticality(true);
+        parameters.custom_extensions.push(usage);
+        let key = kind.generate()?;
+        let leaf = parameters.signed_by(&key, &self.issuer)?.pem();
+        let chain_pem = [leaf].into_iter().chain(self.chain.iter().cloned()).collect();
+        Ok(Identity { chain_pem, key_pem: key.serialize_pem() })
+    }
+
     /// A chain for a public key whose private key is elsewhere, in a token say. In: a DER SubjectPublicKeyInfo.
     pub fn issue_for(&self, profile: &LeafProfile, public_key: &[u8]) -> Result<String> {
         self.certify(profile, &SubjectPublicKeyInfo::from_der(public_key)?)
     }
 
     fn certify(&self, profile: &LeafProfile, key: &impl PublicKeyData) -> Result<String> {
-        let leaf = profile.parameters().signed_by(key, &self.issuer)?.pem();
+        let leaf = profile.parameters()?.signed_by(key, &self.issuer)?.pem();
         Ok([leaf].into_iter().chain(self.chain.iter().cloned()).collect())
     }
 }

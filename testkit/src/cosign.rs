@@ -35,19 +35,48 @@ impl CosignKey {
     }
 }
 
+/// Which cosign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CosignVersion {
+    /// The present one, 3.1.
+    V3,
+    /// The one before, 2.5.
+    V2,
+}
+
 /// cosign with a home of its own.
 #[derive(Debug)]
 pub struct Cosign {
     home: TempDir,
+    program: PathBuf,
 }
 
 impl Cosign {
-    /// Makes the home; fails if cosign was not set up.
+    /// Makes the home of the present version; fails if cosign was not set up.
     pub fn new() -> Result<Self> {
-        Tools::find()?;
+        Self::of(CosignVersion::V3)
+    }
+
+    /// Makes the home of that version; fails if it was not set up.
+    pub fn of(version: CosignVersion) -> Result<Self> {
+        let tools = Tools::find()?;
+        let program = match version {
+            CosignVersion::V3 => tools.program("cosign"),
+            CosignVersion::V2 => tools.cosign_2(),
+        };
         let home = tempfile::Builder::new().prefix("assay-cosign-").tempdir()?;
         fs::write(home.path().join("no-services.json"), NO_SERVICES)?;
-        Ok(Self { home })
+        Ok(Self { home, program })
+    }
+
+    /// A file in the home, where cosign finds it by its name alone. `no-services.json` is there: a signing configuration without services.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Runs it with these words, in its home.
+    pub fn command(&self, words: &[&str]) -> Result<Finished> {
+        self.run(|cosign| cosign.args(words))
     }
 
     /// A fresh P-256 key pair.
@@ -148,7 +177,7 @@ impl Cosign {
     }
 
     fn run(&self, fill: impl FnOnce(&mut Command) -> &mut Command) -> Result<Finished> {
-        let mut command = Command::new(Tools::find()?.program("cosign"));
+        let mut command = Command::new(&self.program);
         command.current_dir(self.home.path()).env("HOME", self.home.path()).env("COSIGN_PASSWORD", "");
         finish(fill(&mut command), LIMIT)
     }

@@ -26,7 +26,8 @@ pub enum EnvelopeFormat {
 }
 
 impl EnvelopeFormat {
-    fn name(self) -> &'static str {
+    /// How notation calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Jws => "jws",
             Self::Cose => "cose",
@@ -89,6 +90,16 @@ impl Notation {
         fs::write(&policy, document.to_string())?;
         self.run(&["policy", "import", "--force", &path(&policy)?])?.success()?;
         Ok(())
+    }
+
+    /// Runs it with these words.
+    pub fn command(&self, words: &[&str]) -> Result<Finished> {
+        self.run(words)
+    }
+
+    /// Where it keeps trust policy and trust stores: `trustpolicy.json`, `truststore/x509/…`.
+    pub fn configuration(&self) -> PathBuf {
+        self.home.path().join("notation")
     }
 
     /// What notation says of an image's signatures.

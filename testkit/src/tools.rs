@@ -32,6 +32,11 @@ impl Tools {
         self.folder.join("bin").join(name)
     }
 
+    /// cosign 2, beside the present one.
+    pub fn cosign_2(&self) -> PathBuf {
+        self.folder.join("cosign-2/cosign")
+    }
+
     /// One of `containerd`, `ctr` and `containerd-shim-runc-v2` of that version.
     pub fn containerd(&self, version: Version, name: &str) -> PathBuf {
         self.folder.join(version.folder()).join(name)

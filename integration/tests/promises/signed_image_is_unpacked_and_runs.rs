@@ -31,10 +31,7 @@ fn with_cosign(image: &PushedImage, kind: KeyKind, format: CosignFormat) -> Resu
     let cosign = Cosign::new()?;
     let key = match kind {
         KeyKind::P256 => cosign.generate_key("ci")?,
-        KeyKind::P384 | KeyKind::Rsa2048 | KeyKind::Rsa3072 => {
-            let identity = CertificateAuthority::root("Unused")?.code_signing("Unused", kind)?;
-            cosign.import_key("ci", &identity.key_pem)?
-        }
+        other => cosign.import_key("ci", &other.generate_pem()?)?,
     };
     match format {
         CosignFormat::Bundle => cosign.sign(&key, &image.by_digest())?,
