@@ -19,6 +19,7 @@ use self::{
     leaf::Leaf,
 };
 
+pub(crate) use chain::is_self_issued;
 pub(crate) use entry::{Entry, ProofRule};
 pub use error::{EntryError, SctError, SigstoreError, TimestampError};
 #[cfg(fuzzing)]

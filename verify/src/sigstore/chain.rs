@@ -62,7 +62,8 @@ fn most_signatures(between: usize) -> usize {
     total
 }
 
-fn is_self_issued(der: &[u8]) -> bool {
+/// Whether a certificate is its own issuer, as roots are.
+pub(crate) fn is_self_issued(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, one)| one.subject().as_raw() == one.issuer().as_raw())
 }
 

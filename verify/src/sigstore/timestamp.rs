@@ -1,11 +1,10 @@
 //! RFC 3161 time-stamps of a signature: tokens come in; the time that an authority of the root has put its name to comes out.
-//! The cryptography is sigstore-tsa's, which asks no clock, and for RSA, which it does not know, that of the Notary Project's tokens;
-//! what they leave open (how many signers, whose window) is decided here.
+//! The cryptography is sigstore-tsa's, which asks no clock. What it cannot read (RSA, fractions of a second) is left to our reader of the
+//! Notary Project's tokens. What both leave open (how many signers, whose window) is decided here.
 
 use assay_admission::UnixTime;
 use sigstore_tsa::{TsaAuthority, verify_timestamp_for_authority};
 use sigstore_types::{DerCertificate, SignatureBytes, TimestampToken};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{TimestampError, chain};
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
     failure::Failure,
     limits::{Budget, LimitReached, MAX_CHAIN, MAX_TOKEN_BYTES},
     notation::timestamp::by_authority,
-    trust::{Authority, Certificate, PublicKey, PublicKeyKind, SigstoreRoot},
+    trust::{Authority, Certificate, SigstoreRoot},
 };
 
 /// When `signature` existed, and which authority of the root says so.
@@ -32,10 +31,10 @@ pub(super) fn verify<'r>(
         for _ in 0..MAX_CHAIN {
             budget.spend_key_operation()?;
         }
-        let time = if has_rsa_key(authority) {
-            by_rsa(token, signature, authority, budget)?
-        } else {
-            by_curve(token, signature, authority)
+        let time = match by_library(token, signature, authority) {
+            Ok(time) => Ok(time),
+            // Either of the two proves it on its own; the library's reason is the one that people can look up.
+            Err(why) => by_our_reader(token, signature, authority, budget)?.map_err(|ours| format!("{why}; {ours}")),
         };
         match time {
             // Whoever signed it is known now; the window of another authority does not help.
@@ -60,23 +59,14 @@ pub(super) fn verify<'r>(
     Ok(Err(TimestampError::Untrusted(problem)))
 }
 
-fn by_curve(token: &[u8], signature: &[u8], authority: &Authority) -> Result<UnixTime, String> {
+fn by_library(token: &[u8], signature: &[u8], authority: &Authority) -> Result<UnixTime, String> {
     let known = as_one(authority).ok_or("the authority has no certificate")?;
     let (token, signature) = (TimestampToken::new(token.to_vec()), SignatureBytes::new(signature.to_vec()));
     let time = verify_timestamp_for_authority(&token, &signature, &known).map_err(|why| why.to_string())?;
     Ok(UnixTime::from_seconds(time.as_second()))
 }
 
-fn has_rsa_key(authority: &Authority) -> bool {
-    let key = authority
-        .chain
-        .first()
-        .and_then(|leaf| X509Certificate::from_der(leaf).ok())
-        .map(|(_, leaf)| PublicKey::from_spki_der(leaf.public_key().raw));
-    matches!(key.map(|key| key.map(|key| key.kind())), Some(Ok(PublicKeyKind::Rsa { .. })))
-}
-
-fn by_rsa(
+fn by_our_reader(
     token: &[u8],
     signature: &[u8],
     authority: &Authority,

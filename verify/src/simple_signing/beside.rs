@@ -11,7 +11,7 @@ use crate::{
     failure::malformed,
     json,
     limits::{LimitReached, MAX_CHAIN},
-    sigstore::{Entry, Material, ProofRule},
+    sigstore::{Entry, Material, ProofRule, is_self_issued},
 };
 
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
@@ -27,7 +27,8 @@ pub(super) fn certificates(layer: &BTreeMap<String, String>) -> Result<Option<Ve
         return Err(malformed(CERTIFICATE, format!("has {} certificates, and one signs", certificates.len())));
     }
     if let Some(chain) = present(layer, CHAIN) {
-        certificates.extend(pem(CHAIN, chain)?);
+        // cosign keeps the whole chain, root included. It decides nothing: anchors come from the root of trust alone.
+        certificates.extend(pem(CHAIN, chain)?.into_iter().filter(|der| !is_self_issued(der)));
     }
     if certificates.len() > MAX_CHAIN {
         return Err(LimitReached { what: "certificates in a chain", limit: MAX_CHAIN }.into());

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use assay_admission::{Digest, UnixTime};
 use assay_verify::{
-    BlobDigests, BlobHasher, BlobSignature, Budget, Evidence, IdentityPattern, LogRule, RejectionReason, Signer, SigstoreError,
-    SigstoreRoot, TextPattern, Trust, verify_attestations, verify_blob,
+    BlobDigests, BlobHasher, BlobSignature, Budget, Evidence, IdentityPattern, LogRule, RejectionReason, Signer,
+    SigstoreError, SigstoreRoot, TextPattern, Trust, verify_attestations, verify_blob,
 };
 use serde_json::Value;
 
@@ -127,7 +127,8 @@ fn a_github_attestation_counts_by_its_time_stamp_where_no_log_is_asked_for() {
     assert_eq!(found.signers(), std::slice::from_ref(&signer));
     assert_eq!(found.predicate_type(), Some("https://slsa.dev/provenance/v1"));
     let exact = |text: &str| TextPattern::exact(text).unwrap();
-    let any_tag = TextPattern::regex(r"https://github\.com/acme/app/\.github/workflows/release\.yml@refs/tags/.*").unwrap();
+    let any_tag =
+        TextPattern::regex(r"https://github\.com/acme/app/\.github/workflows/release\.yml@refs/tags/.*").unwrap();
     assert!(IdentityPattern::new(any_tag, exact(GITHUB)).matches(&signer));
     assert!(!IdentityPattern::new(exact("https://github.com/acme/other"), exact(GITHUB)).matches(&signer));
     let reason = judge(&image, &bundle, &trust(None)).unwrap_err();
