@@ -312,6 +312,29 @@ fn a_key_that_was_taken_out_leaves_no_floor_and_one_that_stays_does() {
 }
 
 #[test]
+fn versions_that_a_snapshot_key_ran_up_are_forgotten_once_it_is_taken_out() {
+    // The timestamp's key is right and signed what it was given, as services that sign by themselves do.
+    let mut repository = Repository::new();
+    let mut snapshot = repository.snapshot_content(u64::MAX, &repository.files["1.targets.json"]);
+    snapshot["meta"]["targets.json"]["version"] = json!(1);
+    let snapshot = signed(&snapshot, &[&repository.snapshot]);
+    let mut timestamp = repository.timestamp_content(2, &snapshot);
+    timestamp["meta"]["snapshot.json"]["version"] = json!(u64::MAX);
+    repository.files.insert("timestamp.json".into(), signed(&timestamp, &[&repository.timestamp]));
+    repository.files.insert(format!("{}.snapshot.json", u64::MAX), snapshot);
+    let trust = repository.trusted();
+
+    repository.publish_root(2);
+    repository.publish(3);
+    let (ended, trust, _) = repository.refresh(trust, NOW);
+    assert!(matches!(ended, Err(TufError::Rollback { found: 3, seen: u64::MAX, .. })), "{ended:?}");
+    repository.snapshot = Signer::p256();
+    repository.publish_root(3);
+    repository.publish(3);
+    assert_eq!(repository.refresh(trust, NOW).0, Ok(()));
+}
+
+#[test]
 fn what_the_old_keys_signed_is_refused_after_a_rotation_and_what_is_kept_stays_usable() {
     let mut repository = Repository::new();
     let trust = repository.trusted();
