@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Result, ensure};
-use assay_testkit::{AGENT_UID, FETCHER_UID, KEY_WORKER_UID, Node, TufRepository, sha256};
+use assay_testkit::{AGENT_UID, Cosign, FETCHER_UID, KEY_WORKER_UID, Node, TufRepository, sha256};
 use serde_json::{Value, json};
 
 const LATER: &str = "2100-01-01T00:00:00Z";
@@ -182,5 +182,19 @@ fn folder_without_an_agent_is_kept_by_the_same_rules() -> Result<()> {
     let refused = node.assay(&words)?.failure()?;
     ensure!(refused.said("rollback"), "{refused}");
     ensure!(fs::read(format!("{folder}/trusted_root.json"))? == root_of_trust(2));
+    Ok(())
+}
+
+#[test]
+fn cosign_follows_the_same_repository_to_the_same_root() -> Result<()> {
+    let (cosign, mut repository) = (Cosign::new()?, TufRepository::start(&root_of_trust(1))?);
+    let root = cosign.file("tuf-root.json");
+    fs::write(&root, repository.first_root()?)?;
+    repository.rotate(2)?;
+    repository.publish(2, &root_of_trust(2), LATER)?;
+    let root = root.display().to_string();
+    cosign.command(&["initialize", "--mirror", &repository.address(), "--root", &root])?.success()?;
+    let kept = format!(".sigstore/root/{}/targets/trusted_root.json", repository.server.host().replace(':', "-"));
+    ensure!(fs::read(cosign.file(&kept))? == root_of_trust(2));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Roots of trust by TUF: what a repository may change, and what neither it nor whoever stands between can.
 
-use assay_admission::UnixTime;
+use assay_admission::{Digest, UnixTime};
 use assay_verify::{LimitReached, TufError, TufFiles, TufTrust};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -71,6 +71,30 @@ fn roots_of_public_repositories_are_read_and_hold_their_own_rule() {
         let changed = text.replacen("\"consistent_snapshot\": true", "\"consistent_snapshot\": false", 1);
         let refused = TufTrust::open(changed.as_bytes(), TufFiles::default()).unwrap_err();
         assert!(matches!(refused, TufError::Threshold { valid: 0, .. }), "{refused}");
+    }
+}
+
+#[test]
+fn a_repository_of_the_reference_implementation_is_followed_over_its_rotation() {
+    let names = ["2.root.json", "timestamp.json", "2.snapshot.json", "2.targets.json"];
+    let read = |name: &str| vector(&format!("tuf-python/{name}"));
+    let mut repository = Repository { files: Default::default(), ..Repository::new() };
+    repository.files = names.iter().map(|name| ((*name).to_owned(), read(name))).collect();
+    let trusted_root = vector("keyless/trusted_root.json");
+    let target = format!("targets/{}.trusted_root.json", Digest::sha256(&trusted_root).hex());
+    repository.files.insert(target.clone(), read(&target));
+
+    let trust = TufTrust::open(&read("1.root.json"), TufFiles::default()).unwrap();
+    let (ended, trusted, asked) = repository.refresh(trust.clone(), NOW);
+    assert_eq!(ended, Ok(()));
+    assert_eq!(trusted.trusted_root(), Some(trusted_root.as_slice()));
+    assert_eq!((trusted.summary().root.version, asked.len()), (2, 6));
+    for name in names {
+        let mut changed = Repository { files: repository.files.clone(), ..Repository::new() };
+        let bytes = changed.files.get_mut(name).unwrap();
+        let at = String::from_utf8_lossy(bytes).find("2100-01-01").unwrap();
+        bytes[at] = b'3';
+        assert!(changed.refresh(trust.clone(), NOW).0.is_err(), "{name}");
     }
 }
 
