@@ -2,7 +2,6 @@
 //! read leaves the last good one in force and says why.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
@@ -63,9 +62,6 @@ pub(crate) enum LoadError {
     /// The policy says something wrong, or may not follow the one in force.
     #[error("{0}")]
     Policy(PolicyErrors),
-    /// A key in the token cannot be read, and no copy that matches its pin is kept.
-    #[error("key {name} ({uri}): {why}")]
-    TokenKey { name: String, uri: String, why: String },
 }
 
 /// Errors of a policy that stand in one line; the report has all.
@@ -87,11 +83,7 @@ impl LoadError {
                 }
                 lines.join("; ")
             }
-            Self::Read { .. }
-            | Self::TooLarge { .. }
-            | Self::Unsafe { .. }
-            | Self::NotText { .. }
-            | Self::TokenKey { .. } => self.to_string(),
+            Self::Read { .. } | Self::TooLarge { .. } | Self::Unsafe { .. } | Self::NotText { .. } => self.to_string(),
         }
     }
 }
@@ -142,13 +134,16 @@ impl ActivePolicy {
         let name = self.path.display().to_string();
         let document = PolicyDocument::parse(&name, &text).map_err(LoadError::Policy)?;
         let folder = self.path.parent().unwrap_or(Path::new("/"));
-        let mut material = Material { files: BTreeMap::new(), token_keys: BTreeMap::new() };
+        let mut material = Material::default();
         for file in document.files() {
             material.files.insert(file.to_owned(), read_bounded(&folder.join(file))?);
         }
         for key in document.token_keys() {
-            let spki = self.pinned_key(key.name.as_str(), key.uri, &key.sha256, keys).await?;
-            material.token_keys.insert(key.uri.to_string(), spki);
+            // What is wrong with a key is told at the line that names it.
+            match self.pinned_key(key.uri, &key.sha256, keys).await {
+                Ok(spki) => drop(material.token_keys.insert(key.uri.to_owned(), spki)),
+                Err(why) => drop(material.unread_keys.insert(key.uri.to_owned(), why)),
+            }
         }
         let policy = document.compile(&material).map_err(LoadError::Policy)?;
         if let Some(current) = self.current() {
@@ -159,22 +154,20 @@ impl ActivePolicy {
         Ok(loaded)
     }
 
-    /// A key's SubjectPublicKeyInfo that hashes to its pin: the kept copy, else from the token, once.
-    async fn pinned_key(&self, name: &str, uri: &str, pin: &str, keys: &KeyWorker) -> Result<Vec<u8>, LoadError> {
-        let fail = |why: String| LoadError::TokenKey { name: name.to_owned(), uri: uri.to_owned(), why };
-        let pin_digest: Digest =
-            format!("sha256:{}", pin.to_ascii_lowercase()).parse().map_err(|error| fail(format!("sha256: {error}")))?;
-        let kept = self.pinned.join(format!("{}.spki", pin_digest.hex()));
+    /// A key's SubjectPublicKeyInfo: the kept copy that hashes to its pin, else what the token says, which is kept if it does. The
+    /// policy refuses one that does not.
+    async fn pinned_key(&self, uri: &str, pin: &str, keys: &KeyWorker) -> Result<Vec<u8>, String> {
+        let pin: Digest = format!("sha256:{pin}").parse().map_err(|error| format!("sha256: {error}"))?;
+        let kept = self.pinned.join(format!("{}.spki", pin.hex()));
         if let Ok(spki) = read_bounded(&kept)
-            && pin_digest.matches(&spki)
+            && pin.matches(&spki)
         {
             return Ok(spki);
         }
-        let parsed: KeyUri = uri.parse().map_err(|error: assay_hsm::KeyUriError| fail(error.to_string()))?;
-        let key = keys.public(parsed).await.map_err(|error| fail(error.to_string()))?;
-        if !pin_digest.matches(&key.spki) {
-            let found = Digest::sha256(&key.spki).hex();
-            return Err(fail(format!("the token's key has the SHA-256 {found}, the policy pins {}", pin_digest.hex())));
+        let parsed: KeyUri = uri.parse().map_err(|error: assay_hsm::KeyUriError| error.to_string())?;
+        let key = keys.public(parsed).await.map_err(|error| error.to_string())?;
+        if !pin.matches(&key.spki) {
+            return Ok(key.spki);
         }
         // Not being able to keep the copy costs a question to the token at the next start, nothing else.
         if let Err(error) = fs::create_dir_all(&self.pinned).and_then(|()| fs::write(&kept, &key.spki)) {
@@ -264,6 +257,18 @@ mod tests {
         assert!(line.contains("policy.toml:2:8: `mode` cannot be \"enforced\"; "), "{line}");
         assert!(line.contains("policy.toml:3:1: ") && !line.contains('\n'), "{line}");
         assert!(node.policy.report().unwrap().contains("2 | mode = \"enforced\""));
+    }
+
+    #[tokio::test]
+    async fn a_key_that_cannot_be_read_from_its_token_is_told_at_its_line() {
+        let node = Node::new();
+        let key = "[keys.ci]\npublic = \"pkcs11:token=t;object=ci\"\nsha256 = \"";
+        let rule = "[[rules]]\nname = \"a\"\nimages = [\"**\"]\nrequire = [{ signatures = 1, of = [\"ci\"] }]\n";
+        let text = format!("version = 1\nmode = \"enforce\"\n{key}{}\"\n{rule}", "ab".repeat(32));
+        assert!(matches!(node.reload(&text).await, Err(LoadError::Policy(_))));
+        let line = node.policy.error().unwrap();
+        assert!(line.contains("policy.toml:4:10: key ci was not read from its token: "), "{line}");
+        assert!(node.policy.current().is_none());
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use assay_proto::SocketAccess;
 use serde::Deserialize;
+use toml::Spanned;
 
 mod trust_root;
 
@@ -25,6 +27,8 @@ pub struct Config {
     pub fetcher_uid: u32,
     /// Uids that may use the admin socket.
     pub admin_uids: Vec<u32>,
+    /// Who may open the signing socket at all, where the agent makes it itself.
+    pub sign_socket: SocketAccess,
     /// The key in the token that signs the log's checkpoints.
     pub log_key: Option<String>,
     /// Keys that may sign, each with one purpose.
@@ -114,6 +118,8 @@ struct File {
     fetcher_uid: u32,
     #[serde(default = "default_admins")]
     admin_uids: Vec<u32>,
+    sign_socket_group: Option<Spanned<String>>,
+    sign_socket_mode: Option<Spanned<String>>,
     log_key: Option<String>,
     #[serde(default)]
     keys: Vec<ConfiguredKey>,
@@ -175,8 +181,19 @@ impl Config {
         let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         let file: File = toml::from_str(&text).map_err(|error| {
             let (line, column) = line_and_column(&text, error.span().map_or(0, |span| span.start));
-            ConfigError::Parse { path, line, column, message: error.message().to_owned() }
+            ConfigError::Parse { path: path.clone(), line, column, message: error.message().to_owned() }
         })?;
+        let mut sign_socket = SocketAccess::GROUP;
+        let wrong = |field: &Spanned<String>, error: assay_proto::AccessError| {
+            let (line, column) = line_and_column(&text, field.span().start);
+            ConfigError::Parse { path: path.clone(), line, column, message: error.to_string() }
+        };
+        if let Some(mode) = &file.sign_socket_mode {
+            sign_socket = sign_socket.with_mode(mode.get_ref()).map_err(|error| wrong(mode, error))?;
+        }
+        if let Some(group) = &file.sign_socket_group {
+            sign_socket = sign_socket.with_group(group.get_ref()).map_err(|error| wrong(group, error))?;
+        }
         let node = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let node = node.trim();
         Ok(Self {
@@ -186,6 +203,7 @@ impl Config {
             key_worker_uid: file.key_worker_uid,
             fetcher_uid: file.fetcher_uid,
             admin_uids: file.admin_uids,
+            sign_socket,
             log_key: file.log_key,
             keys: file.keys,
             verdict_timeout: Duration::from_millis(file.verdict_timeout_ms),
@@ -233,6 +251,24 @@ mod tests {
     fn an_unknown_field_is_refused_with_line_and_column() {
         let error = read("key-worker-uid = 1\nfetcher-uid = 2\nfail-open = true\n").unwrap_err();
         assert!(error.to_string().contains("assayd.toml:3:1: unknown field `fail-open`"), "{error}");
+    }
+
+    #[test]
+    fn the_signing_sockets_group_and_mode_are_those_of_the_file_and_anything_laxer_is_refused() {
+        let with = |lines: &str| read(&format!("key-worker-uid = 1\nfetcher-uid = 2\n{lines}"));
+        let access = |lines: &str| with(lines).unwrap().sign_socket;
+        assert_eq!(access(""), SocketAccess::GROUP);
+        let named = access("sign-socket-group = \"root\"\nsign-socket-mode = \"0600\"\n");
+        assert_eq!((named.mode(), named.gid()), (0o600, Some(0)));
+        assert_eq!(access("sign-socket-group = \"61950\"\n").gid(), Some(61_950));
+        for (line, told) in [
+            ("sign-socket-mode = \"0777\"", "assayd.toml:3:20: mode \"0777\" is none of"),
+            ("sign-socket-mode = \"660\"", "assayd.toml:3:20: mode \"660\" is none of"),
+            ("sign-socket-group = \"no such group\"", "assayd.toml:3:21: there is no group \"no such group\""),
+        ] {
+            let error = with(line).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -398,6 +398,16 @@ fn status_of(error: &KeyWorkerError) -> Status {
             "`assay keys list` shows each key's URI with its token; keyd.toml says which token is served",
         ),
         KeyWorkerError::Client(ClientError::Worker(KeyError::KeyNotFound { .. })) => Status::not_found(message),
+        KeyWorkerError::Client(ClientError::Worker(KeyError::KeyExists { .. })) => status_with_remedy(
+            Code::AlreadyExists,
+            message,
+            "choose another label, or use the key that is there: `assay keys list` shows it",
+        ),
+        KeyWorkerError::Client(ClientError::Worker(KeyError::PinRefused { .. })) => status_with_remedy(
+            Code::FailedPrecondition,
+            message,
+            "correct the PIN where keyd.toml says it is, then send SIGHUP to assay-keyd or restart it",
+        ),
         KeyWorkerError::Client(error) if !error.is_retryable() => Status::failed_precondition(message),
         KeyWorkerError::Client(_) | KeyWorkerError::Away { .. } | KeyWorkerError::Busy => Status::unavailable(message),
     }

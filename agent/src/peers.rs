@@ -2,7 +2,7 @@
 
 use std::{io, os::unix::net::UnixListener as StdListener, path::PathBuf};
 
-use assay_proto::{Peer, SocketError};
+use assay_proto::{Peer, SocketAccess, SocketError};
 use tokio::net::UnixListener;
 
 use crate::Config;
@@ -34,7 +34,7 @@ impl Sockets {
     pub(crate) fn open(config: &Config) -> Result<Self, ListenError> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut inherited = listenfd::ListenFd::from_env();
-        let mut open = |role: &'static str, mode: u32| -> Result<UnixListener, ListenError> {
+        let mut open = |role: &'static str, access: SocketAccess| -> Result<UnixListener, ListenError> {
             let position = names.split(':').position(|name| name == role || name == format!("{role}.sock"));
             let socket: Option<StdListener> = match position {
                 Some(at) => inherited.take_unix_listener(at).map_err(|error| ListenError::Inherited(role, error))?,
@@ -45,10 +45,14 @@ impl Sockets {
                     .set_nonblocking(true)
                     .and_then(|()| UnixListener::from_std(socket))
                     .map_err(|error| ListenError::Inherited(role, error)),
-                None => Ok(assay_proto::bind(&path(config, role), mode)?),
+                None => Ok(assay_proto::bind_for(&path(config, role), access)?),
             }
         };
-        Ok(Self { gate: open("gate", 0o600)?, admin: open("admin", 0o600)?, sign: open("sign", 0o660)? })
+        Ok(Self {
+            gate: open("gate", SocketAccess::OWNER)?,
+            admin: open("admin", SocketAccess::OWNER)?,
+            sign: open("sign", config.sign_socket)?,
+        })
     }
 }
 

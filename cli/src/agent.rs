@@ -5,7 +5,7 @@ use std::{
     error::Error as _,
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use assay_proto::{
@@ -29,6 +29,7 @@ pub(crate) struct Agent {
     channel: Channel,
     socket: PathBuf,
     timeout: Duration,
+    until: Instant,
 }
 
 impl Agent {
@@ -68,7 +69,7 @@ impl Agent {
         let accepted = [0, nix::unistd::geteuid().as_raw()];
         let channel =
             assay_proto::connect(&socket, &accepted).await.map_err(|error| connection_failed(&socket, &error))?;
-        Ok(Self { channel, socket, timeout: context.timeout })
+        Ok(Self { channel, socket, timeout: context.timeout, until: Instant::now() + context.left() })
     }
 
     /// The agent's own state.
@@ -105,12 +106,12 @@ impl Agent {
         AuditClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Waits for `call` at most as long as `--timeout` says.
+    /// Waits for `call` at most until the time that `--timeout` gives the whole command is over.
     ///
     /// # Errors
     /// What the agent answered, as a failure; exit code 4 if it did not answer.
     pub(crate) async fn ask<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
-        match tokio::time::timeout(self.timeout, call).await {
+        match tokio::time::timeout(self.left(), call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(call_failed(&self.socket, &status)),
             Err(_) => Err(no_answer(&self.socket, &format!("no answer within {:?}", self.timeout))),
@@ -120,15 +121,23 @@ impl Agent {
     /// A request that tells the agent how long the caller waits.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.set_timeout(self.timeout);
+        request.set_timeout(self.left());
         request
+    }
+
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
     }
 }
 
 fn connection_failed(socket: &Path, error: &SocketError) -> Failure {
     let remedy = match error {
         SocketError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            "run it as root, or as a user who may open this socket"
+            if socket.ends_with("sign.sock") {
+                "run it as root, or join the socket's group: `sign-socket-group` in /etc/assay/assayd.toml"
+            } else {
+                "run it as root, or as a user who may open this socket"
+            }
         }
         SocketError::Io { .. } => {
             "start the agent (`systemctl start assayd`, or `assay node up` for trial); a node elsewhere needs --root DIR"
@@ -159,6 +168,23 @@ fn no_answer(socket: &Path, why: &str) -> Failure {
     .exits(Exit::AgentUnreachable)
 }
 
+/// sign.sock ends the connection of whomever no key lists, without a word.
+fn not_listed(socket: &Path) -> Failure {
+    let uid = nix::unistd::geteuid();
+    Failure::new(
+        "AGENT_UNREACHABLE",
+        format!(
+            "the agent at {} ended the connection: it serves root, admin-uids, and the uids that are `peers` of a key",
+            socket.display()
+        ),
+        format!(
+            "add {uid} to `peers` of a [[keys]] table in /etc/assay/assayd.toml and restart assayd; if it stands there, look at assayd's \
+             log"
+        ),
+    )
+    .exits(Exit::AgentUnreachable)
+}
+
 /// The agent's refusals: its own word on what can be done goes before ours.
 fn call_failed(socket: &Path, status: &Status) -> Failure {
     let failure = by_code(socket, status);
@@ -173,7 +199,7 @@ fn by_code(socket: &Path, status: &Status) -> Failure {
     let message = status.message();
     // A status that came over the wire has no source: one that has is the connection's own end.
     if status.source().is_some() {
-        return no_answer(socket, message);
+        return if socket.ends_with("sign.sock") { not_listed(socket) } else { no_answer(socket, message) };
     }
     match status.code() {
         Code::Unavailable => Failure::new("UNAVAILABLE", message, "look at `assay node status`, then try again"),

@@ -103,10 +103,16 @@ impl Failure {
         Self { exit, ..self }
     }
 
+    /// The same failure of a node below `root`: what can be done names the files there.
+    pub(crate) fn below(self, root: &std::path::Path) -> Self {
+        Self { remedy: below(&self.remedy, root), ..self }
+    }
+
     /// A file or folder that cannot be read or written.
     pub(crate) fn io(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let remedy = match error.kind() {
             std::io::ErrorKind::NotFound => "check the path",
+            std::io::ErrorKind::IsADirectory => "give the file itself, not the folder that it is in",
             std::io::ErrorKind::PermissionDenied => "run it as a user who may (often root), or change the mode",
             std::io::ErrorKind::StorageFull => "free space on that file system",
             _ => "",
@@ -123,6 +129,27 @@ impl Failure {
         json!({ "error": error })
     }
 }
+
+/// Places Assay's own folders below `root` wherever `text` names them.
+fn below(text: &str, root: &std::path::Path) -> String {
+    let mut placed = String::new();
+    let mut rest = text;
+    while let Some(at) = OWN_FOLDERS.iter().filter_map(|folder| rest.find(folder)).min() {
+        let (before, from) = rest.split_at(at);
+        placed.push_str(before);
+        // In the middle of a longer path it is below a root already.
+        let is_path = before.chars().next_back().is_some_and(|last| last.is_alphanumeric() || "/._-".contains(last));
+        let (slash, more) = from.split_at(1);
+        if !is_path && let Some(root) = root.to_str() {
+            placed.push_str(root.trim_end_matches('/'));
+        }
+        placed.push_str(slash);
+        rest = more;
+    }
+    placed + rest
+}
+
+const OWN_FOLDERS: [&str; 3] = ["/etc/assay", "/run/assay", "/var/lib/assay"];
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,6 +182,19 @@ mod tests {
         for (exit, number) in all {
             assert_eq!(exit.number(), number);
             assert!(EXIT_CODES.contains(&format!("\n  {number:>2}  ")), "{number} is not documented");
+        }
+    }
+
+    #[test]
+    fn remedies_name_the_files_of_the_node_in_question() {
+        let placed = |remedy: &str, root: &str| Failure::new("X", "y", remedy).below(std::path::Path::new(root)).remedy;
+        assert_eq!(
+            placed("edit /etc/assay/a and `/var/lib/assay`", "/n"),
+            "edit /n/etc/assay/a and `/n/var/lib/assay`"
+        );
+        for (remedy, root) in [("edit /etc/assay/a", "/"), ("edit /n/etc/assay/a, /etc/assayer", "/n"), ("", "/n")] {
+            let expected = remedy.replace(", /etc/assayer", ", /n/etc/assayer");
+            assert_eq!(placed(remedy, root), expected);
         }
     }
 

@@ -102,6 +102,10 @@ async fn generate(context: &Context, arguments: GenerateArgs) -> Result<Exit, Fa
 }
 
 async fn public(context: &Context, uri: String) -> Result<Exit, Failure> {
+    if !uri.starts_with("pkcs11:") {
+        let message = format!("{uri:?} is no pkcs11: URI");
+        return Err(Failure::new("USAGE", message, "`assay keys list` shows the URIs").exits(Exit::Usage));
+    }
     let key = public_key(context, uri).await?;
     context.console.print(pem(&key.spki).trim_end(), &key_json(&key))?;
     Ok(Exit::Success)
@@ -112,7 +116,14 @@ async fn public(context: &Context, uri: String) -> Result<Exit, Failure> {
 /// # Errors
 /// If there is no agent, or no such key.
 pub(crate) async fn public_key(context: &Context, uri: String) -> Result<wire::Key, Failure> {
-    let agent = Agent::any(context).await?;
+    public_key_from(&Agent::any(context).await?, uri).await
+}
+
+/// The same of an agent that is connected.
+///
+/// # Errors
+/// If it does not answer, or there is no such key.
+pub(crate) async fn public_key_from(agent: &Agent, uri: String) -> Result<wire::Key, Failure> {
     let answer = agent.ask(agent.keys().public(agent.request(wire::PublicKeyRequest { uri }))).await?;
     answer.key.ok_or_else(no_key)
 }

@@ -22,7 +22,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
@@ -50,7 +50,7 @@ struct Global {
     /// How to print the result, and failures too
     #[arg(short = 'o', long = "output", global = true, value_enum, value_name = "FORMAT", default_value = "text")]
     output: Format,
-    /// How long to wait for an answer: 500ms, 30s, 2m
+    /// How long the whole command may wait for others: 500ms, 30s, 2m
     #[arg(long, global = true, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
 }
@@ -91,9 +91,15 @@ struct Context {
     root: PathBuf,
     console: Console,
     timeout: Duration,
+    started: Instant,
 }
 
 impl Context {
+    /// What is left of `--timeout`, which counts from the command's start: a verb asks agent and registry one after the other.
+    fn left(&self) -> Duration {
+        self.timeout.saturating_sub(self.started.elapsed())
+    }
+
     /// `relative` below the node's root.
     fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root.join(relative)
@@ -101,7 +107,12 @@ impl Context {
 
     #[cfg(test)]
     fn for_tests(root: &Path) -> Self {
-        Self { root: root.to_owned(), console: Console::new(Format::Json), timeout: Duration::from_secs(1) }
+        Self {
+            root: root.to_owned(),
+            console: Console::new(Format::Json),
+            timeout: Duration::from_secs(1),
+            started: Instant::now(),
+        }
     }
 }
 
@@ -112,9 +123,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&arguments, &error),
     };
     let console = Console::new(cli.global.output);
+    let root = cli.global.root.clone();
     match start(cli, console) {
         Ok(exit) => exit.into(),
         Err(failure) => {
+            let failure = failure.below(&std::path::absolute(&root).unwrap_or(root));
             console.print_failure(&failure);
             failure.exit.into()
         }
@@ -124,7 +137,7 @@ fn main() -> ExitCode {
 fn start(cli: Cli, console: Console) -> Result<Exit, Failure> {
     let root = std::path::absolute(&cli.global.root)
         .map_err(|error| Failure::io("find the folder", &cli.global.root, &error))?;
-    let context = Context { root, console, timeout: cli.global.timeout };
+    let context = Context { root, console, timeout: cli.global.timeout, started: Instant::now() };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, verb: PolicyVerb) -> Result<Exit, Fai
 async fn check(context: &Context, path: PathBuf) -> Result<Exit, Failure> {
     let file = PolicyFile::read(context, &path).await?;
     let shown = path.display();
-    if file.unread().is_empty() {
+    if file.unread().is_empty() || file.has_missing_keys() {
         let policy = file.compile()?;
         let (version, mode) = (policy.version(), policy.mode());
         let in_force = in_force(context).await;
@@ -64,7 +64,8 @@ async fn check(context: &Context, path: PathBuf) -> Result<Exit, Failure> {
             "paths are relative to the policy's own folder",
         ));
     }
-    let mut text = format!("{shown} is well-formed. Not checked, because the token could not be asked:");
+    let mut text =
+        format!("{shown} is well-formed. Its keys in the token were not looked up, so these are not checked:");
     for key in file.unread() {
         text.push_str(&format!("\n  - key {} ({}): its pin has the right form; {}", key.name, key.uri, key.why));
     }

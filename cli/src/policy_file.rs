@@ -6,10 +6,19 @@ use std::path::{Path, PathBuf};
 use assay_policy::{Material, Policy, PolicyDocument, PolicyErrors};
 use serde_json::json;
 
-use crate::{Context, bounded_file, failure::Failure, keys};
+use crate::{
+    Context,
+    agent::Agent,
+    bounded_file,
+    failure::{Exit, Failure},
+    keys,
+};
 
 /// Largest file that is read: what the agent reads too.
 const MAX_FILE_BYTES: u64 = 8 << 20;
+
+/// How the agent's answers are called that say that a URI leads to no key, or to several.
+const ANSWERS: [&str; 2] = ["NOT_FOUND", "INVALID"];
 
 /// A policy that was read, with what it names.
 #[derive(Debug)]
@@ -28,6 +37,32 @@ pub(crate) struct UnreadKey {
     pub(crate) uri: String,
     /// Why.
     pub(crate) why: String,
+    /// How a verb ends that cannot do without it.
+    exit: Exit,
+}
+
+/// Reads public keys from the token, through the agent. Once the agent could not be asked, it is not asked again.
+struct TokenReader<'a> {
+    context: &'a Context,
+    agent: Option<Result<Agent, Failure>>,
+}
+
+impl TokenReader<'_> {
+    async fn read(&mut self, uri: &str) -> Result<Vec<u8>, Failure> {
+        let agent = match self.agent.take() {
+            Some(agent) => agent,
+            None => Agent::any(self.context).await,
+        };
+        let read = match &agent {
+            Ok(agent) => keys::public_key_from(agent, uri.to_owned()).await.map(|key| key.spki),
+            Err(failure) => Err(failure.clone()),
+        };
+        self.agent = Some(match &read {
+            Err(failure) if failure.exit == Exit::AgentUnreachable => Err(failure.clone()),
+            Ok(_) | Err(_) => agent,
+        });
+        read
+    }
 }
 
 impl PolicyFile {
@@ -54,11 +89,16 @@ impl PolicyFile {
             }
         }
         let mut unread = Vec::new();
+        let mut token = TokenReader { context, agent: None };
         for key in document.token_keys() {
-            match keys::public_key(context, key.uri.to_owned()).await {
-                Ok(public) => drop(material.token_keys.insert(key.uri.to_owned(), public.spki)),
-                Err(failure) => {
-                    unread.push(UnreadKey { name: key.name.to_string(), uri: key.uri.to_owned(), why: failure.message })
+            match token.read(key.uri).await {
+                Ok(spki) => drop(material.token_keys.insert(key.uri.to_owned(), spki)),
+                // The token was asked and has no such key, or several: an error at the line that names it.
+                Err(failure) if ANSWERS.contains(&failure.code) => {
+                    material.unread_keys.insert(key.uri.to_owned(), failure.message);
+                }
+                Err(Failure { message: why, exit, .. }) => {
+                    unread.push(UnreadKey { name: key.name.to_string(), uri: key.uri.to_owned(), why, exit });
                 }
             }
         }
@@ -68,6 +108,11 @@ impl PolicyFile {
     /// The keys in the token that could not be read: without them there is no whole check.
     pub(crate) fn unread(&self) -> &[UnreadKey] {
         &self.unread
+    }
+
+    /// Whether a key is known not to be in the token, so that the policy cannot be put in force.
+    pub(crate) fn has_missing_keys(&self) -> bool {
+        !self.material.unread_keys.is_empty()
     }
 
     /// The document, as far as it can be judged without its keys.
@@ -86,12 +131,13 @@ impl PolicyFile {
     /// # Errors
     /// Every key, pin, file and threshold that does not fit, with line and column.
     pub(crate) fn compile(self) -> Result<Policy, Failure> {
-        if let Some(key) = self.unread.first() {
+        if let Some(key) = self.unread.first().filter(|_| !self.has_missing_keys()) {
             return Err(Failure::new(
                 "KEY_UNREAD",
                 format!("key {} ({}) lives in the token and could not be read: {}", key.name, key.uri, key.why),
                 "start the agent, or name the key's PEM file in the policy (`assay keys public` prints it)",
-            ));
+            )
+            .exits(key.exit));
         }
         self.document.compile(&self.material).map_err(|errors| invalid(&errors))
     }

@@ -23,6 +23,28 @@ pub(crate) struct RegistryArgs {
     docker_config: Option<PathBuf>,
 }
 
+impl RegistryArgs {
+    /// Nothing, unless a flag is given, which the agent would not hear of: it reaches registries through the fetcher.
+    ///
+    /// # Errors
+    /// Exit code 2, with where to say it instead.
+    pub(crate) fn refuse_for_agent(&self) -> Result<(), Failure> {
+        let (flag, field) = match (self.plain_http, &self.docker_config) {
+            (true, _) => ("--plain-http", "plain-http = [\"HOST:PORT\"]"),
+            (false, Some(_)) => ("--docker-config", "docker-config = \"FILE\""),
+            (false, None) => return Ok(()),
+        };
+        Err(Failure::new(
+            "USAGE",
+            format!("{flag} has no meaning for the agent: how registries are reached is in its fetcher's configuration"),
+            format!(
+                "write {field} into /etc/assay/fetch.toml and send SIGHUP to assay-fetch; or leave the agent out: --policy FILE or --key KEY"
+            ),
+        )
+        .exits(Exit::Usage))
+    }
+}
+
 /// A client that may reach `repository`'s registry as the arguments and the node's configuration allow.
 ///
 /// # Errors

@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use assay_admission::{Descriptor, ImageRef};
+use assay_admission::{Descriptor, ImageRef, MediaType};
 use assay_fetch::{Access, Listed, NewReferrer, TypeField};
 use assay_proto::assay as wire;
 use assay_verify::Certificate;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Context,
@@ -64,8 +64,9 @@ pub(crate) async fn run(context: &Context, arguments: SignArgs) -> Result<Exit, 
     let progress = context.console.progress("resolving the image");
     let client = registry::client(context, &arguments.registry, image.repository())?;
     let remote =
-        client.open(image.repository(), Access::Push, context.timeout).map_err(|error| registry::failed(&error))?;
-    let subject = remote.resolve(&image).await.map_err(|error| registry::failed(&error))?.descriptor();
+        client.open(image.repository(), Access::Push, context.left()).map_err(|error| registry::failed(&error))?;
+    let resolved = remote.resolve(&image).await.map_err(|error| registry::failed(&error))?;
+    let subject = resolved.descriptor();
 
     drop(progress);
     let progress = context.console.progress("the token signs");
@@ -92,12 +93,33 @@ pub(crate) async fn run(context: &Context, arguments: SignArgs) -> Result<Exit, 
     };
     let (pushed, listed) = remote.push_referrer(&new).await.map_err(|error| registry::failed(&error))?;
     drop(progress);
-    report(context, &image, &subject, &pushed, listed, &signed, arguments.format)
+    let exit = report(context, &image, &subject, &pushed, listed, &signed, arguments.format)?;
+    if names_an_index(resolved.bytes()) {
+        context.console.remark(&format!(
+            "note: {image} is an index that names another index, and nested indexes are not followed: no node will admit it; push it \
+             as one index and sign that"
+        ));
+    }
+    Ok(exit)
+}
+
+/// Whether a document is an index that names another one.
+fn names_an_index(document: &[u8]) -> bool {
+    let parsed: Value = serde_json::from_slice(document).unwrap_or_default();
+    let entries = parsed.get("manifests").and_then(Value::as_array);
+    let types = entries.into_iter().flatten().filter_map(|entry| entry.get("mediaType").and_then(Value::as_str));
+    types.filter_map(MediaType::new).any(|media_type| media_type.is_index())
 }
 
 /// Everything but the image, checked before anyone is asked for anything.
 fn request(arguments: &SignArgs) -> Result<wire::SignRequest, Failure> {
     let usage = |message: &str, remedy: &str| Failure::new("USAGE", message, remedy).exits(Exit::Usage);
+    if !arguments.key.starts_with("pkcs11:") {
+        return Err(usage(
+            &format!("--key {:?} is no pkcs11: URI, and images are signed with keys in the token alone", arguments.key),
+            "`assay keys list` shows the URIs; `assay keys generate LABEL` makes a key",
+        ));
+    }
     let mut annotations = std::collections::HashMap::new();
     for (name, value) in &arguments.annotations {
         if annotations.insert(name.clone(), value.clone()).is_some() {
@@ -230,6 +252,26 @@ mod tests {
         assert_eq!(request_of(&["--format", "notation", &chain]).unwrap_err().code, "CERTIFICATES");
         let endless = request_of(&["--format", "notation", "--certificate-chain", "/dev/zero"]).unwrap_err();
         assert!(endless.message.contains("longer than 1048576 bytes"), "{}", endless.message);
+    }
+
+    #[test]
+    fn an_index_of_indexes_is_recognised_and_one_of_manifests_is_none() {
+        let index = |media_type: &str| format!("{{\"manifests\":[{{\"mediaType\":\"{media_type}\"}}]}}");
+        assert!(names_an_index(index("application/vnd.oci.image.index.v1+json").as_bytes()));
+        assert!(names_an_index(index("application/vnd.docker.distribution.manifest.list.v2+json").as_bytes()));
+        for other in [index("application/vnd.oci.image.manifest.v1+json"), "{\"layers\":[]}".into(), "no JSON".into()] {
+            assert!(!names_an_index(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_key_outside_the_token_is_wrong_usage() {
+        for key in ["ci.key", "./pkcs11:object=ci", ""] {
+            let line = Line::try_parse_from(["sign", "r.example/a", "--key", key]).unwrap();
+            let failure = request(&line.sign).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.message.contains("is no pkcs11: URI"), "{failure}");
+        }
     }
 
     #[test]

@@ -70,14 +70,13 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit, Failure> {
     let image = reference(&arguments.image)?;
-    let platform = arguments.platform.clone().unwrap_or_else(Platform::host);
     let asked = arguments.identity.read()?;
     if let Some(path) = &arguments.policy {
         if !matches!(asked, Asked::Nothing) {
             return Err(one_way());
         }
         let policy = PolicyFile::read(context, path).await?.compile()?;
-        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
+        let fetched = collect(context, &arguments, &image, Wanted::Signatures).await?;
         return offline::decide(context, &image, &fetched, &policy);
     }
     if let Some(chosen) = arguments.notation.choose(&image)? {
@@ -87,7 +86,7 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
         if chosen.asks_nothing() {
             return chosen.skip(context, &image);
         }
-        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
+        let fetched = collect(context, &arguments, &image, Wanted::Signatures).await?;
         return chosen.judge(context, &image, &fetched, &Annotations(arguments.annotations));
     }
     let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject, asked) {
@@ -97,16 +96,20 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
         (None, None, _, Asked::Identity(root, pattern)) => Trusted::identity(root, pattern),
         (None, None, _, Asked::Nothing) if arguments.predicate_type.is_some() => return Err(attested::nobody_trusted()),
         (None, None, _, Asked::Nothing) if !arguments.annotations.is_empty() => return Err(one_way()),
-        (None, None, _, Asked::Nothing) => return agent::run(context, image, platform).await,
+        (None, None, _, Asked::Nothing) => {
+            arguments.registry.refuse_for_agent()?;
+            let platform = arguments.platform.clone().unwrap_or_else(Platform::host);
+            return agent::run(context, image, platform).await;
+        }
         (Some(_), _, _, Asked::Identity(..)) | (_, Some(_), _, _) | (None, None, _, Asked::Root(_)) => {
             return Err(one_way());
         }
     };
     if let Some(predicate_type) = &arguments.predicate_type {
-        let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Attestations).await?;
+        let fetched = collect(context, &arguments, &image, Wanted::Attestations).await?;
         return attested::judge(context, &image, &fetched, &trusted, predicate_type);
     }
-    let fetched = Fetched::collect(context, &arguments.registry, &image, &platform, Wanted::Signatures).await?;
+    let fetched = collect(context, &arguments, &image, Wanted::Signatures).await?;
     trusted.judge(context, &image, &fetched, &Annotations(arguments.annotations))
 }
 
@@ -120,6 +123,19 @@ impl Annotations {
         let missing = self.0.iter().find(|(name, value)| fact.annotations().get(name) != Some(value));
         missing.map(|(name, value)| format!("{name}={value}"))
     }
+}
+
+/// Everything that the registry has for the image, which has to be for the platform if one was given.
+async fn collect(
+    context: &Context,
+    arguments: &VerifyArgs,
+    image: &ImageRef,
+    wanted: Wanted,
+) -> Result<Fetched, Failure> {
+    let platform = arguments.platform.clone().unwrap_or_else(Platform::host);
+    let fetched = Fetched::collect(context, &arguments.registry, image, &platform, wanted).await?;
+    arguments.platform.iter().try_for_each(|platform| fetched.is_for(platform))?;
+    Ok(fetched)
 }
 
 fn one_way() -> Failure {

@@ -120,3 +120,76 @@ fn the_first_example_passes_the_check_with_its_key_and_is_refused_without_it() {
     std::fs::write(folder.path().join("ci.pem"), KEY.replacen('M', "N", 1)).unwrap();
     assert_eq!(code(&check()), 1);
 }
+
+#[test]
+fn wrong_usage_is_told_before_anybody_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!("--root={}", folder.path().display());
+    for (arguments, told) in [
+        (&["sign", "r.example/a:1", "--key", "ci.key"][..], "no pkcs11: URI"),
+        (&["keys", "public", "ci"], "no pkcs11: URI"),
+        (&["verify", "r.example/a:1", "--plain-http"], "--plain-http has no meaning for the agent"),
+        (&["verify", "r.example/a:1", "--docker-config", "x"], "--docker-config has no meaning for the agent"),
+    ] {
+        let output = assay(&[arguments, &["-ojson", &root]].concat());
+        assert_eq!((code(&output), error(&output)["code"].as_str()), (2, Some("USAGE")), "{arguments:?}");
+        assert!(error(&output)["message"].as_str().is_some_and(|message| message.contains(told)), "{arguments:?}");
+    }
+    // The remedy names the file of the node in question.
+    let output = assay(&["verify", "r.example/a:1", "--plain-http", "-ojson", &root]);
+    let file = folder.path().join("etc/assay/fetch.toml").display().to_string();
+    assert!(error(&output)["remedy"].as_str().is_some_and(|remedy| remedy.contains(&file)), "{output:?}");
+}
+
+#[test]
+fn folders_in_place_of_files_and_logs_that_are_missing_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let output = assay(&["policy", "check", &path, "-o", "json"]);
+    assert_eq!((code(&output), error(&output)["code"].as_str()), (1, Some("IO")));
+    assert!(error(&output)["remedy"].as_str().is_some_and(|remedy| remedy.contains("the file itself")), "{output:?}");
+    let key = "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+    let missing = format!("{path}/nowhere");
+    let output = assay(&["audit", "verify", "--dir", &missing, "--key", key, "-o", "json"]);
+    assert_eq!((code(&output), error(&output)["code"].as_str()), (5, Some("LOG_MISSING")));
+}
+
+/// A policy with as many keys in the token.
+fn token_policy(keys: usize) -> String {
+    let mut text = "version = 1\nmode = \"enforce\"\n".to_owned();
+    for n in 0..keys {
+        let pin = "ab".repeat(32);
+        text.push_str(&format!("[keys.k{n}]\npublic = \"pkcs11:token=t;object=k{n}\"\nsha256 = \"{pin}\"\n"));
+    }
+    text
+}
+
+#[test]
+fn a_policy_whose_keys_only_an_agent_can_read_needs_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, token_policy(2)).unwrap();
+    let root = format!("--root={}", folder.path().display());
+    let output = assay(&["verify", "r.example/a:1", "--policy", policy.to_str().unwrap(), &root, "-o", "json"]);
+    assert_eq!((code(&output), error(&output)["code"].as_str()), (4, Some("KEY_UNREAD")));
+    let output = assay(&["policy", "check", policy.to_str().unwrap(), &root]);
+    assert_eq!(code(&output), 0);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("keys in the token were not looked up"), "{output:?}");
+}
+
+#[test]
+fn the_time_out_counts_once_for_all_keys_of_a_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = folder.path().join("run/assay");
+    std::fs::create_dir_all(&sockets).unwrap();
+    // It takes connections and never says a word.
+    let _silent = std::os::unix::net::UnixListener::bind(sockets.join("admin.sock")).unwrap();
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, token_policy(8)).unwrap();
+    let root = format!("--root={}", folder.path().display());
+    let started = std::time::Instant::now();
+    let output = assay(&["policy", "check", policy.to_str().unwrap(), &root, "--timeout", "2s"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    // Eight times as long otherwise; in between there is room for a slow machine.
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+}

@@ -26,6 +26,8 @@ pub struct Material {
     /// SubjectPublicKeyInfo (DER) by `pkcs11:` URI. The document's pins are compared with it, so the reader need not be
     /// believed.
     pub token_keys: BTreeMap<String, Vec<u8>>,
+    /// Why keys could not be read from a token, by `pkcs11:` URI.
+    pub unread_keys: BTreeMap<String, String>,
 }
 
 impl PolicyDocument {
@@ -108,8 +110,10 @@ fn read_key(entry: &KeyEntry, material: &Material, problems: &mut Problems) -> O
         }
         KeySource::Token(uri) => {
             let Some(spki) = material.token_keys.get(uri) else {
-                let hint = "is the token there, and does the URI name one public key in it?";
-                problems.add(span, format!("key {} was not read from its token", entry.name.value), hint);
+                let hint =
+                    "is the token there, and does the URI name one public key in it? `assay keys list` shows its keys";
+                let why = material.unread_keys.get(uri).map_or_else(String::new, |why| format!(": {why}"));
+                problems.add(span, format!("key {} was not read from its token{why}", entry.name.value), hint);
                 return None;
             };
             PublicKey::from_spki_der(spki)

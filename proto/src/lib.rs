@@ -1,13 +1,15 @@
 //! gRPC contracts: `assay.v1`, and the parts of containerd's API that Assay serves or calls.
 //! Generated types go in and parsed types come out (`gate`); sockets check who is on the other side (`socket`).
 
+mod access;
 mod gate;
 mod remedy;
 mod socket;
 
+pub use access::{AccessError, SocketAccess};
 pub use gate::{ConversionError, GateAdmit, GateReport};
 pub use remedy::{remedy_of, status_with_remedy};
-pub use socket::{Accepted, Peer, SocketError, accept, bind, connect, connector_to};
+pub use socket::{Accepted, Peer, SocketError, accept, bind, bind_for, connect, connector_to};
 
 #[expect(missing_docs, unreachable_pub, clippy::as_conversions, clippy::allow_attributes, reason = "generated code")]
 mod generated {

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     pin::Pin,
     task::{Context, Poll},
@@ -18,6 +18,8 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri, server::Connected};
+
+use crate::SocketAccess;
 
 /// Longest wait for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -115,11 +117,19 @@ fn refuse_symlinks(path: &Path) -> Result<(), SocketError> {
     Ok(())
 }
 
-/// Binds `path` with `mode`. A socket that is left over from an earlier process is replaced; anything else there is an error.
+/// Binds `path` with `mode`, as [`bind_for`] does.
 ///
 /// # Errors
-/// [`SocketError`] if the path or its folder is a symbolic link, is no socket, or cannot be bound.
+/// As [`bind_for`].
 pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
+    bind_for(path, SocketAccess::of_mode(mode))
+}
+
+/// Binds `path` for whom `access` names. A socket that is left over from an earlier process is replaced; anything else there is an error.
+///
+/// # Errors
+/// [`SocketError`] if the path or its folder is a symbolic link, is no socket, or cannot be bound or given to the group.
+pub fn bind_for(path: &Path, access: SocketAccess) -> Result<UnixListener, SocketError> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() => return Err(SocketError::Symlink(path.to_owned())),
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
@@ -134,9 +144,7 @@ pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     let hidden = path.with_extension(format!("{}.new", std::process::id()));
     let _ = std::fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden).map_err(|error| SocketError::io(&hidden, error))?;
-    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))
-        .and_then(|()| std::fs::rename(&hidden, path))
-        .map_err(|error| SocketError::io(path, error))?;
+    access.give(&hidden).and_then(|()| std::fs::rename(&hidden, path)).map_err(|error| SocketError::io(path, error))?;
     Ok(listener)
 }
 

@@ -4,6 +4,7 @@
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -141,6 +142,13 @@ impl Node {
     pub fn assay(&self, words: &[&str]) -> Result<Finished> {
         let mut command = Command::new(assay_program("assay")?);
         command.arg("--root").arg(self.root.path()).args(words);
+        finish(&mut command, CLI_LIMIT)
+    }
+
+    /// The same as another user of this machine, in that one group.
+    pub fn assay_as(&self, uid: u32, gid: u32, words: &[&str]) -> Result<Finished> {
+        let mut command = Command::new(self.reachable_programs()?.join("assay"));
+        command.uid(uid).gid(gid).current_dir("/").arg("--root").arg(self.root.path()).args(words);
         finish(&mut command, CLI_LIMIT)
     }
 

@@ -189,7 +189,7 @@ pub enum RejectionReason {
     #[error("it is a signature, and a signature is no attestation")]
     Signature,
     /// No key of the policy made it.
-    #[error("no key of the policy made it")]
+    #[error("no trusted key made it")]
     UnknownKey,
     /// The signature does not verify.
     #[error("the signature does not verify with {by}")]

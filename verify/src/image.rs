@@ -61,7 +61,9 @@ pub enum BindError {
         found: Box<str>,
     },
     /// The index does not list the manifest itself. An index inside an index is not followed.
-    #[error("index {index} does not list manifest {manifest} itself, and nested indexes are not followed")]
+    #[error(
+        "index {index} does not list manifest {manifest} itself, and nested indexes are not followed: push the image as one index"
+    )]
     NotInIndex {
         /// The index.
         index: Digest,
@@ -93,7 +95,9 @@ pub enum BindError {
         platform: Box<Platform>,
     },
     /// What the platform leads to is no image manifest.
-    #[error("index {index} leads {platform} to {media_type}; nested indexes are not followed")]
+    #[error(
+        "index {index} leads {platform} to {media_type}; nested indexes are not followed: push the image as one index"
+    )]
     Nested {
         /// The index.
         index: Digest,

@@ -41,6 +41,9 @@ pub(super) fn run(context: &Context, arguments: &VerifyArgs) -> Result<Exit, Fai
         None => own_key(&dir)?,
     };
     let since = arguments.since.as_deref().map(saved_head).transpose()?;
+    if !dir.is_dir() {
+        return Err(no_log(&dir));
+    }
     let progress = context.console.progress("hashing the log");
     let checked = verify_dir(&dir, &[key], since.as_deref());
     drop(progress);
@@ -135,6 +138,16 @@ fn damaged(dir: &Path, error: &CheckError) -> Failure {
         ),
         CheckError::NoKey => no_key(dir),
     }
+}
+
+/// Whoever may remove records may remove all of them: this is no success.
+fn no_log(dir: &Path) -> Failure {
+    Failure::new(
+        "LOG_MISSING",
+        format!("there is no log to be checked: {} is no folder", dir.display()),
+        "check --dir and --root; if there was one, find out who removed it",
+    )
+    .exits(Exit::LogDamaged)
 }
 
 /// The key that the agent pinned when it first signed a head.

@@ -23,13 +23,13 @@ pub(super) async fn collect(context: &Context, arguments: &RegistryArgs, name: &
     let client = registry::client(context, arguments, image.repository())?;
     let progress = context.console.progress("collecting what belongs to the image");
     let failed = |error: assay_fetch::Error| registry::failed(&error);
-    let remote = client.open(image.repository(), Access::Pull, context.timeout).map_err(failed)?;
+    let remote = client.open(image.repository(), Access::Pull, context.left()).map_err(failed)?;
     let top = remote.resolve(&image).await.map_err(failed)?;
     let mut problems = Vec::new();
     let children = children(&top, &mut problems);
     let subjects: Vec<Digest> =
         std::iter::once(*top.digest()).chain(children.iter().map(|child| child.digest)).collect();
-    let time: Duration = context.timeout;
+    let time: Duration = context.left();
     let request = CollectRequest { image: image.clone(), platform: None, subjects, wanted: Wanted::Everything, time };
     let (collected, missing) = client.collect_all(&request).await;
     drop(progress);

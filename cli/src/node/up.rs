@@ -86,9 +86,11 @@ pub(super) async fn run(context: &Context, arguments: &UpArgs) -> Result<Exit, F
             "run it as root, with --root DIR for a folder that may be thrown away",
         ));
     }
-    let programs = Program::wanted(arguments)?;
+    let mut programs = Program::wanted(arguments)?;
     let layout = Layout::create(&context.root, &programs)?;
     config::write_missing(&layout, arguments, context.console)?;
+    let access = config::signing_access(&layout.etc("assayd.toml"))?;
+    programs.iter_mut().for_each(|program| program.open_signing(access));
     if let Some(folder) = &arguments.logs {
         std::fs::create_dir_all(folder).map_err(|error| Failure::io("make the folder", folder, &error))?;
     }

@@ -99,7 +99,7 @@ fn source<'a>(context: &Context, repository: &'a str, plain_http: bool) -> Resul
         let usage = |error| Failure::new("USAGE", format!("{repository}: {error}"), "").exits(Exit::Usage);
         config.plain_http.push(host.parse().map_err(usage)?);
     }
-    Ok(Repository::Network { client: Client::new(config), address: repository, timeout: context.timeout })
+    Ok(Repository::Network { client: Client::new(config), address: repository, timeout: context.left() })
 }
 
 impl Repository<'_> {

@@ -50,7 +50,7 @@ impl Fetched {
             platform: Some(platform.clone()),
             subjects: Vec::new(),
             wanted,
-            time: context.timeout,
+            time: context.left(),
         };
         let (collected, problems) = client.collect_all(&request).await;
         drop(progress);
@@ -97,6 +97,21 @@ impl Fetched {
     /// The image.
     pub(super) const fn bound(&self) -> &BoundImage {
         &self.bound
+    }
+
+    /// Nothing, unless the image is for another platform: an image that is no index has just one, whatever was asked for.
+    ///
+    /// # Errors
+    /// Exit code 1.
+    pub(super) fn is_for(&self, platform: &Platform) -> Result<(), Failure> {
+        if self.bound.is_for_wanted_platform() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "NO_PLATFORM",
+            format!("{} is an image for {} alone, not for {platform}", self.name.reference, self.bound.platform()),
+            format!("leave out --platform, or give --platform {}", self.bound.platform()),
+        ))
     }
 
     /// Whether nothing at all was found beside the image.

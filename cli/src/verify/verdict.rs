@@ -69,8 +69,8 @@ pub(super) const fn exit(outcome: &Outcome) -> Exit {
 pub(super) fn text(image: &ImageRef, shown: &Shown<'_>) -> String {
     let mut lines = Vec::new();
     let by = match shown.rule {
-        Some(rule) => format!("rule {rule:?}, mode {}", shown.mode),
-        None => format!("no rule, mode {}", shown.mode),
+        Some(rule) => format!("by rule {rule:?}, mode {}", shown.mode),
+        None => format!("without a rule, mode {}", shown.mode),
     };
     match shown.outcome {
         Outcome::Allow { would_deny } => {
@@ -85,7 +85,7 @@ pub(super) fn text(image: &ImageRef, shown: &Shown<'_>) -> String {
             push_reasons(&mut lines, std::iter::once(first).chain(others));
         }
     }
-    lines.push(format!("  decided by {by}"));
+    lines.push(format!("  decided {by}"));
     if !shown.because.is_empty() {
         lines.push("  signatures:".to_owned());
         lines.extend(shown.because.iter().map(|sentence| format!("    - {}", sentence.replace('\n', "\n      "))));

@@ -207,7 +207,7 @@ impl TokenKeeper {
         }
         match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => state.initialized = true,
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(unconfigured(failed(&error))),
         }
         if let Ok(info) = module.get_library_info() {
             let description = format!("{} {}", info.manufacturer_id(), info.library_description());
@@ -405,4 +405,18 @@ impl Status {
 /// What these locks protect is consistent at every step, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A module that does not even start misses its own configuration, most often.
+fn unconfigured(error: KeyError) -> KeyError {
+    match error {
+        KeyError::ModuleFailed { call, rv } => KeyError::ModuleFailed {
+            call,
+            rv: format!(
+                "{rv}; if the module needs a variable for its configuration, such as SOFTHSM2_CONF, set it under [environment] in \
+                 keyd.toml (`assay node up --token-env NAME=VALUE` writes it) and see that the key worker's user may read that file"
+            ),
+        },
+        other => other,
+    }
 }

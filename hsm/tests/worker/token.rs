@@ -170,3 +170,69 @@ fn the_pin_is_in_no_argument_variable_log_or_dump() {
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"));
 }
+
+#[test]
+fn a_module_without_its_own_configuration_is_told_where_its_variables_are_set() {
+    let mut node = Node::new();
+    std::fs::remove_file(node.path("softhsm2.conf")).unwrap();
+    node.start();
+    let error = token_error(&mut node.client());
+    assert!(matches!(&error, KeyError::ModuleFailed { call, .. } if call == "C_Initialize"), "{error:?}");
+    for part in ["[environment] in keyd.toml", "--token-env"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+/// Runs the worker on a terminal of its own, by `script`, types `line`, and gives back what stood on that terminal.
+fn prompted(node: &Node, line: &str, until: impl Fn(&Node) -> bool) -> String {
+    let seen = node.path("seen");
+    let worker = format!("exec {} --root {}", env!("CARGO_BIN_EXE_assay-keyd"), node.directory.path().display());
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["--quiet", "--return", "--flush", "--command", &worker]).arg(&seen);
+    for name in ["SOFTHSM2_CONF", "NOTIFY_SOCKET", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID"] {
+        terminal.env_remove(name);
+    }
+    let mut terminal =
+        terminal.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let on_terminal = || String::from_utf8_lossy(&std::fs::read(&seen).unwrap_or_default()).into_owned();
+    eventually("the PIN is asked for", || on_terminal().contains("PIN of the token: "));
+    let mut keyboard = terminal.stdin.take().unwrap();
+    std::io::Write::write_all(&mut keyboard, line.as_bytes()).unwrap();
+    eventually("it goes on", || until(node) || terminal.try_wait().unwrap().is_some());
+    // The interrupt key, as a person would end it.
+    let _ = std::io::Write::write_all(&mut keyboard, b"\x03");
+    eventually("it ends", || terminal.try_wait().unwrap().is_some());
+    on_terminal()
+}
+
+#[test]
+fn a_pin_typed_on_the_terminal_opens_the_token_and_is_not_shown() {
+    let serves = |node: &Node| std::os::unix::net::UnixStream::connect(node.socket()).is_ok();
+    let prompting = || {
+        let node = Node::new();
+        let config = node.path("etc/assay/keyd.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text.replace("pin-file = \"/etc/assay/pin\"", "pin-prompt = true")).unwrap();
+        node
+    };
+    let node = prompting();
+    let opened =
+        |node: &Node| serves(node) && matches!(node.client().status().unwrap().token, TokenStatus::Present { .. });
+    let seen = prompted(&node, &format!("{PIN}\n"), opened);
+    assert!(seen.contains("ready") && !seen.contains(PIN), "{seen}");
+    // One letter changed: asked once, and refused by the token.
+    let node = prompting();
+    let wrong = PIN.replace("test", "tesT");
+    let refused = |node: &Node| {
+        serves(node)
+            && matches!(
+                node.client().status().unwrap().token,
+                TokenStatus::Unavailable { error: KeyError::PinRefused { why: PinRefusal::Wrong } }
+            )
+    };
+    let seen = prompted(&node, &format!("{wrong}\n"), refused);
+    assert!(!seen.contains(&wrong) && seen.matches("PIN of the token: ").count() == 1, "{seen}");
+    // Nothing typed is no PIN.
+    let seen = prompted(&prompting(), "\n", serves);
+    assert!(seen.contains("PIN from the terminal is empty"), "{seen}");
+}

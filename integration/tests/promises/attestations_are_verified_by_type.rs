@@ -177,7 +177,7 @@ fn attestation_changed_in_one_byte_does_not_count() -> Result<()> {
     change_base64(&mut envelope, "\"payload\"")?;
     layer["digest"] = bench.repository().push_blob(&envelope)?.into();
     bench.repository().push_manifest(&tag, &stored.media_type, &serde_json::to_vec(&manifest)?)?;
-    bench.refused(&image, REVIEW, 12, "no key of the policy made it")
+    bench.refused(&image, REVIEW, 12, "no trusted key made it")
 }
 
 #[test]

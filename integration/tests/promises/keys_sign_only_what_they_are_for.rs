@@ -135,6 +135,32 @@ fn nothing_but_image_descriptors_is_signed() -> Result<()> {
 }
 
 #[test]
+fn group_of_the_configuration_may_sign_and_others_are_told_what_to_edit() -> Result<()> {
+    const GROUP: u32 = 61_950;
+    let token = Token::create("assay")?;
+    token.generate("log", TokenKey::P256)?;
+    token.generate("ci", TokenKey::P256)?;
+    let uses = [KeyUse { label: "ci", purpose: "image", peers: &[SIGNER] }];
+    let host = Host::reserve(Version::V2, Registry::start()?)?.with_token(token, &uses)?;
+    let written = std::fs::read_to_string(host.node.configuration_file("assayd.toml"))?;
+    host.node.write("assayd.toml", &format!("sign-socket-group = \"{GROUP}\"\n{written}"))?;
+    let host = host.up(&PolicyText::observing())?;
+    let image = ImageBuilder::busybox("app")?.push(&host.repository("prod/app"), "1")?.by_tag();
+    let key = host.token.as_ref().context("there is a token")?.uri("ci");
+    let words = ["sign", image.as_str(), "--key", key.as_str()];
+    for (uid, gid, told) in
+        [(SIGNER, GROUP + 1, "sign-socket-group"), (NOBODY, GROUP, &format!("add {NOBODY} to `peers`"))]
+    {
+        let refused = host.node.assay_as(uid, gid, &words)?.failure()?;
+        ensure!(refused.status.code() == Some(4) && refused.said(told), "{refused}");
+        let file = host.node.configuration_file("assayd.toml");
+        ensure!(refused.said(&file.display().to_string()), "{refused}");
+    }
+    host.node.assay_as(SIGNER, GROUP, &words)?.success()?;
+    Ok(())
+}
+
+#[test]
 fn peer_whom_no_key_lists_is_not_served() -> Result<()> {
     let host = host()?;
     let token = host.token.as_ref().context("there is a token")?;

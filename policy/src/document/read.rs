@@ -1,6 +1,8 @@
 //! Typed reading of a TOML table: a field is there with the right type, or an error names its place. Nothing is ignored:
 //! a field nobody asked for is an error, and one that belongs to the language but is not built is refused by its name.
 
+use std::num::IntErrorKind;
+
 use assay_verify::SignerName;
 use toml::{
     Spanned,
@@ -99,9 +101,12 @@ impl<'a, 'i> Section<'a, 'i> {
             problems.add(&value.span(), wrong_type(field, "a whole number", value), hint);
             return None;
         };
-        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|number| *number > 0);
+        let number = u64::from_str_radix(integer.as_str(), integer.radix());
+        let is_too_large = number.as_ref().is_err_and(|error| *error.kind() == IntErrorKind::PosOverflow);
+        let number = number.ok().filter(|number| *number > 0);
         if number.is_none() {
-            problems.add(&value.span(), format!("`{field}` must be at least 1"), hint);
+            let wrong = if is_too_large { "is larger than any number of its kind" } else { "must be at least 1" };
+            problems.add(&value.span(), format!("`{field}` {wrong}"), hint);
         }
         number.map(|number| At { value: number, span: value.span() })
     }

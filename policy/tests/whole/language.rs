@@ -28,7 +28,7 @@ fn policy(text: &str, material: &Material) -> Policy {
 
 fn with_key() -> Material {
     let files = BTreeMap::from([("ci.pem".to_owned(), ED25519_PEM.as_bytes().to_vec())]);
-    Material { files, token_keys: BTreeMap::new() }
+    Material { files, ..Material::default() }
 }
 
 const GOOD: &str = r#"version = 3
@@ -149,6 +149,13 @@ fn an_empty_list_satisfies_nothing_and_is_refused() {
 #[test]
 fn thresholds_that_are_zero_or_out_of_reach_are_refused() {
     refused("signatures = 1", "signatures = 0", (13, 27), "at least 1");
+    refused("signatures = 1", "signatures = -1", (13, 27), "at least 1");
+    for huge in ["18446744073709551616", "99999999999999999999999999999999999999999"] {
+        refused("signatures = 1", &format!("signatures = {huge}"), (13, 27), "is larger than any number of its kind");
+    }
+    let most = "18446744073709551615";
+    let told = format!("{most} signatures of 1 distinct signers can never be there");
+    refused("signatures = 1", &format!("signatures = {most}"), (13, 27), &told);
     refused("signatures = 1", "signatures = 2", (13, 27), "2 signatures of 1 distinct signers can never be there");
     // The signer `releases` and the key `ci` are one key.
     let both = "signatures = 2, of = [\"releases\", \"ci\"]";
@@ -212,10 +219,8 @@ fn a_key_from_a_token_counts_only_if_it_is_the_pinned_one() {
 
     let pem: String = ED25519_PEM.lines().filter(|line| !line.starts_with('-')).collect();
     let spki = base64(&pem);
-    let material = |spki: &[u8]| Material {
-        files: BTreeMap::new(),
-        token_keys: BTreeMap::from([(uri.to_owned(), spki.to_vec())]),
-    };
+    let material =
+        |spki: &[u8]| Material { token_keys: BTreeMap::from([(uri.to_owned(), spki.to_vec())]), ..Material::default() };
     policy(&text, &material(&spki));
 
     // A hostile token answers with a key of its own: here the key of RFC 8032's second test.

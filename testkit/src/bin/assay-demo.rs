@@ -22,6 +22,17 @@ macro_rules! say {
 }
 
 fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            say!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            eprintln!("demo: {other} is no option\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    }
     if let Err(error) = notice_interruption() {
         eprintln!("demo: {error}");
         return ExitCode::FAILURE;
@@ -34,6 +45,13 @@ fn main() -> ExitCode {
         }
     }
 }
+
+const HELP: &str = "\
+assay-demo: shows Assay with the real programs, in temporary folders, and stops whatever it started
+
+Usage: make demo, or as root after `make build`: assay-demo
+
+Environment: CONTAINERD=2 (default) or 1.6, which containerd pulls and runs";
 
 /// Whether someone wants the demonstration to end; it does so at the next step, by the ordinary way out.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -10,6 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use assay_proto::SocketAccess;
 use command_fds::{CommandFdExt, FdMapping};
 
 use crate::{console::printable, failure::Failure};
@@ -55,6 +56,8 @@ pub(super) struct SocketPlan {
     pub(super) mode: u32,
     /// Who may connect, beside root.
     pub(super) owner: u32,
+    /// The group to which the mode may open it.
+    pub(super) group: u32,
 }
 
 /// A program that belongs to the node.
@@ -76,7 +79,7 @@ impl Program {
             Some(folder) => std::path::absolute(folder).map_err(|error| Failure::io("find", folder, &error))?,
             None => own_folder()?,
         };
-        let plan = |file, role, mode, owner| SocketPlan { file, role, mode, owner };
+        let plan = |file, role, mode, owner| SocketPlan { file, role, mode, owner, group: owner };
         let agent = arguments.uid_agent;
         let mut programs = vec![(Role::Fetcher, arguments.uid_fetch, vec![plan("fetch.sock", "fetch", 0o600, agent)])];
         if !arguments.no_keyd {
@@ -135,6 +138,14 @@ impl Program {
     /// The sockets it listens on.
     pub(super) fn sockets(&self) -> &[SocketPlan] {
         &self.sockets
+    }
+
+    /// Opens the signing socket, if it is this program's, as the agent's configuration says.
+    pub(super) fn open_signing(&mut self, access: SocketAccess) {
+        for socket in self.sockets.iter_mut().filter(|socket| socket.role == "sign") {
+            socket.mode = access.mode();
+            socket.group = access.gid().unwrap_or(socket.owner);
+        }
     }
 
     /// When it is stopped.
@@ -311,7 +322,7 @@ mod tests {
             role: Role::Fetcher,
             path: script,
             uid: 0,
-            sockets: vec![SocketPlan { file: "fetch.sock", role: "fetch", mode: 0o600, owner: 0 }],
+            sockets: vec![SocketPlan { file: "fetch.sock", role: "fetch", mode: 0o600, owner: 0, group: 0 }],
         };
         let listener = std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap();
         let mut child = program.spawn(Path::new("/r"), &[listener.into()], Path::new("/n"), None).unwrap();

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use assay_proto::SocketAccess;
+
 use crate::{console::Console, failure::Failure};
 
 use super::{UpArgs, layout::Layout};
@@ -54,6 +56,27 @@ pub(super) fn write_missing(layout: &Layout, arguments: &UpArgs, console: Consol
         key_worker(layout, arguments)?;
     }
     Ok(())
+}
+
+/// Who may open sign.sock, by the agent's configuration. What else is wrong with that file the agent says itself.
+///
+/// # Errors
+/// If group or mode are none.
+pub(super) fn signing_access(path: &Path) -> Result<SocketAccess, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let field = |name: &str| table.get(name).and_then(toml::Value::as_str);
+    let mut access = SocketAccess::GROUP;
+    for (name, text) in
+        [("sign-socket-mode", field("sign-socket-mode")), ("sign-socket-group", field("sign-socket-group"))]
+    {
+        let Some(text) = text else { continue };
+        let read = if name == "sign-socket-mode" { access.with_mode(text) } else { access.with_group(text) };
+        access = read.map_err(|error| {
+            Failure::new("CONFIGURATION", format!("{}: {name}: {error}", path.display()), "correct it and start again")
+        })?;
+    }
+    Ok(access)
 }
 
 pub(crate) const POLICY: &str = r#"# Assay's policy. In observe mode everything is admitted, and the log says what would have been refused.
@@ -145,10 +168,19 @@ fn key_worker(layout: &Layout, arguments: &UpArgs) -> Result<(), Failure> {
 
 /// The PIN is readable by the worker's uid alone from its first byte on.
 fn copy_pin(source: &Path, target: &Path, uid: u32) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::io("read the PIN file", source, &error);
+    let file = File::open(source).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    // As ssh does with private keys: what others could read is no secret, and a copy with a better mode would hide it.
+    if mode & 0o077 != 0 {
+        return Err(Failure::new(
+            "PIN_NOT_PRIVATE",
+            format!("PIN file {} has mode {mode:04o}: others than its owner may open it", source.display()),
+            format!("chmod 0600 {}; if somebody may have read it, change the token's PIN first", source.display()),
+        ));
+    }
     let mut bytes = Vec::new();
-    File::open(source)
-        .and_then(|file| file.take(MAX_PIN + 1).read_to_end(&mut bytes))
-        .map_err(|error| Failure::io("read the PIN file", source, &error))?;
+    file.take(MAX_PIN + 1).read_to_end(&mut bytes).map_err(failed)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_PIN) {
         return Err(Failure::new("NO_PIN", format!("{} is no PIN file: it is too long", source.display()), ""));
     }
@@ -211,6 +243,21 @@ mod tests {
     }
 
     #[test]
+    fn the_signing_socket_is_opened_as_the_agents_configuration_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("assayd.toml");
+        let access = |text: &str| {
+            fs::write(&path, text).unwrap();
+            signing_access(&path).map(|access| (access.mode(), access.gid()))
+        };
+        assert_eq!(access("admin-uids = [0]\n"), Ok((0o660, None)));
+        assert_eq!(access("sign-socket-group = \"61950\"\nsign-socket-mode = \"0666\"\n"), Ok((0o666, Some(61_950))));
+        for wrong in ["sign-socket-mode = \"0777\"\n", "sign-socket-group = \"no such group\"\n"] {
+            assert_eq!(access(wrong).unwrap_err().code, "CONFIGURATION");
+        }
+    }
+
+    #[test]
     fn a_file_that_exists_is_never_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.toml");
@@ -226,6 +273,12 @@ mod tests {
         let (source, target) = (folder.path().join("pin"), folder.path().join("keyd.pin"));
         fs::write(&source, "1234\n").unwrap();
         let own = nix::unistd::geteuid().as_raw();
+        for open in [0o644, 0o640, 0o660, 0o601] {
+            fs::set_permissions(&source, fs::Permissions::from_mode(open)).unwrap();
+            assert_eq!(copy_pin(&source, &target, own).unwrap_err().code, "PIN_NOT_PRIVATE", "{open:o}");
+            assert!(!target.exists());
+        }
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o600)).unwrap();
         copy_pin(&source, &target, own).unwrap();
         assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o400);
         assert_eq!(fs::read_to_string(&target).unwrap(), "1234\n");

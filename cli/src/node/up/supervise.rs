@@ -321,7 +321,7 @@ fn listeners(layout: &Layout, program: &Program) -> Result<Vec<OwnedFd>, Failure
             let listener = assay_proto::bind(&path, socket.mode).map_err(|error| {
                 Failure::new("IO", format!("failed to listen: {error}"), "choose a shorter --root, or remove the file")
             })?;
-            chown(&path, Some(socket.owner), Some(socket.owner)).map_err(failed)?;
+            chown(&path, Some(socket.owner), Some(socket.group)).map_err(failed)?;
             let listener = listener.into_std().map_err(failed)?;
             // As systemd passes them: each program sets the mode it needs.
             listener.set_nonblocking(false).map_err(failed)?;

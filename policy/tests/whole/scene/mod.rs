@@ -141,7 +141,7 @@ pub(crate) fn material() -> Material {
         .map(|name| (format!("{name}.pem"), Key::named(name).public_pem().into_bytes()))
         .collect();
     files.insert("acme.pem".to_owned(), Authority::acme().root_pem().into_bytes());
-    Material { files, token_keys: BTreeMap::new() }
+    Material { files, ..Material::default() }
 }
 
 /// An image as a case has it: its names, its signatures, and whether all of them were seen.
