@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 CACHE := $(or $(ASSAY_CACHE),$(CURDIR)/.cache)
 
-.PHONY: setup build demo test ci bench fmt lint arrows deny clean
+.PHONY: setup build demo test ci bench fuzz mutants fmt lint arrows deny clean
 .DEFAULT_GOAL := build
 
 # Installs and downloads what building and testing need; touches no container daemon of the machine.
@@ -28,16 +28,29 @@ test: setup build
 
 ci: setup
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	$(MAKE) lint arrows deny
 	$(MAKE) test
+	$(MAKE) fuzz TIME=5
+	ASSAY_CACHE=$(CACHE) ./mutants.sh change
 
 # What Assay costs, beside its peers; docs/performance.md says how to read it.
 bench: setup
 	cargo build --workspace --bins --release --locked
 	cargo bench --package assay-integration --locked
 
+# Every parser and the whole of verification, with random changes of real inputs: TIME seconds each, TARGETS= picks some.
+fuzz: setup
+	fuzz/build.sh
+	fuzz/run.sh $(or $(TIME),60) $(TARGETS)
+
+# Whether a test fails wherever the code of verify/ and policy/ is changed. FILES= picks some: "--file policy/src/decide.rs".
+mutants: setup
+	ASSAY_CACHE=$(CACHE) ./mutants.sh whole $(FILES)
+
 fmt:
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -30,7 +30,7 @@ check_machine() {
 }
 
 install_system_packages() {
-    set -- gcc libc6-dev make ca-certificates openssl softhsm2 opensc mount strace
+    set -- gcc g++ libc6-dev make ca-certificates openssl softhsm2 opensc mount strace
     missing=
     for package; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"

@@ -159,10 +159,14 @@ impl FromStr for ImageRef {
             _ => (name, None),
         };
         let (host, path) = match name.split_once('/') {
-            Some((host, path)) if is_host_like(host) => (host, path.to_owned()),
-            _ => ("docker.io", name.to_owned()),
+            Some((host, path)) if is_host_like(host) => (host.to_ascii_lowercase(), path.to_owned()),
+            _ => ("docker.io".to_owned(), name.to_owned()),
         };
-        let host = if host == "index.docker.io" { "docker.io" } else { host };
+        // What only its capitals show to be a host would be written, and read again, as a part of a path at Docker Hub.
+        if !is_host_like(&host) {
+            return Err(ReferenceError::Host(host));
+        }
+        let host = if host == "index.docker.io" { "docker.io" } else { &host };
         let path = if host == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path };
         Ok(Self { repository: Repository::new(host, &path)?, tag, digest })
     }
@@ -283,6 +287,19 @@ mod tests {
         assert_eq!(parse("Registry.Example:5000/app:x").unwrap().to_string(), "registry.example:5000/app:x");
         assert_eq!(parse("[::1]:5000/app").unwrap().repository().host_name(), "[::1]");
         assert!(!parse("[::1]/app").unwrap().repository().has_port());
+        for text in ["Docker.io/a", "INDEX.docker.io/a", "Index.Docker.IO/library/a"] {
+            assert_eq!(parse(text).unwrap().to_string(), "docker.io/library/a", "{text}");
+        }
+    }
+
+    // Found by fuzzing: `22U22/2` meant the host 22u22, and its own text meant docker.io/22u22/2.
+    #[test]
+    fn a_host_that_only_capitals_show_is_refused() {
+        for text in ["22U22/2", "Acme/app:1", "ACME/team/app"] {
+            let host = text.split('/').next().unwrap().to_ascii_lowercase();
+            assert_eq!(parse(text), Err(ReferenceError::Host(host)), "{text}");
+        }
+        assert_eq!(parse("Acme:443/app").unwrap().to_string(), "acme:443/app");
     }
 
     #[test]
@@ -327,7 +344,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_parsed_reference_survives_its_text(text in "[a-z0-9./:@_-]{1,40}") {
+        fn a_parsed_reference_survives_its_text(text in "[a-zA-D0-9./:@_-]{1,40}|[dD]ocker.io/[a-z/]{1,9}") {
             if let Ok(image) = parse(&text) {
                 prop_assert_eq!(parse(&image.to_string()).unwrap(), image);
             }

@@ -7,6 +7,8 @@ pub mod checkpoint;
 
 mod check;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod journal;
 mod log;
 mod note;
