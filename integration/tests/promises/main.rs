@@ -37,3 +37,4 @@ mod token_signs_what_others_verify;
 mod trial_node_ends_whole;
 mod trust_root_is_refreshed_and_never_rolled_back;
 mod unsigned_image_is_not_unpacked;
+mod verifiers_agree;
