@@ -1,9 +1,11 @@
 //! What each fuzz target does with its bytes. A target is a parser, or the whole of verification; it fails by a panic, by an assertion,
 //! by taking too long or too much memory. Nothing here is part of a program.
 
+mod repository;
 mod subjects;
 mod verification;
 
+pub use repository::tuf_file;
 pub use verification::{bundle, dsse, verify};
 
 use assay_verify::{
