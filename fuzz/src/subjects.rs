@@ -66,7 +66,7 @@ static MATERIAL: LazyLock<Material> = LazyLock::new(|| Material {
         ("ci.pem".to_owned(), vector!("keys/p256.pub.pem").to_vec()),
         ("root.pem".to_owned(), vector!("keys/ec256-root.pem").to_vec()),
     ]),
-    token_keys: BTreeMap::new(),
+    ..Material::default()
 });
 
 /// The image that the vectors sign.
