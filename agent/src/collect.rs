@@ -24,6 +24,8 @@ pub(crate) struct Wanted {
     pub(crate) image_for: Option<Platform>,
     /// Bring the signatures of these.
     pub(crate) subjects: Vec<Digest>,
+    /// Bring attestations too.
+    pub(crate) attestations: bool,
 }
 
 /// What a collection brought.
@@ -44,6 +46,14 @@ pub(crate) struct Collected {
 pub(crate) trait Collect: Send + Sync {
     /// Collects what is wanted within `deadline`. Never fails: what went wrong is among the problems.
     async fn collect(&self, wanted: Wanted, deadline: Duration) -> Collected;
+
+    /// The revocation list at `url`, or what the responder there answers to `ocsp_request`: untrusted bytes.
+    async fn revocation(
+        &self,
+        url: String,
+        ocsp_request: Option<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<Vec<u8>, Reason>;
 
     /// A word on its health: `Ok` with a remark, or what is wrong.
     async fn health(&self) -> Result<String, String>;
@@ -96,6 +106,7 @@ impl Collect for Fetcher {
             platform: wanted.image_for.map(|platform| platform.to_string()).unwrap_or_default(),
             subjects: wanted.subjects.iter().map(ToString::to_string).collect(),
             deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            want_attestations: wanted.attestations,
         };
         let mut collected = Collected::default();
         let outcome = tokio::time::timeout(deadline + GRACE, self.stream(request, &mut collected)).await;
@@ -108,6 +119,32 @@ impl Collect for Fetcher {
             }
         }
         collected
+    }
+
+    async fn revocation(
+        &self,
+        url: String,
+        ocsp_request: Option<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<Vec<u8>, Reason> {
+        let unavailable = |detail: String| Reason::new(DenyCode::EvidenceUnavailable, detail);
+        let request = wire::RevocationRequest {
+            url: url.clone(),
+            ocsp_request: ocsp_request.unwrap_or_default(),
+            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+        };
+        let mut client = self.client();
+        match tokio::time::timeout(deadline + GRACE, client.revocation(request)).await {
+            Ok(Ok(answer)) => match answer.into_inner().answer {
+                Some(wire::revocation_response::Answer::Content(content)) => Ok(content),
+                Some(wire::revocation_response::Answer::Problem(problem)) => Err(reason_of(&problem)),
+                None => Err(unavailable(format!("the fetcher at {} sent an empty message", self.path.display()))),
+            },
+            Ok(Err(status)) => {
+                Err(unavailable(format!("the fetcher at {}: {}", self.path.display(), status.message())))
+            }
+            Err(_) => Err(unavailable(format!("{url}: no answer within {} s", (deadline + GRACE).as_secs_f32()))),
+        }
     }
 
     async fn health(&self) -> Result<String, String> {

@@ -1,6 +1,8 @@
 //! Evidence on disk, by digest: what an image was judged by, so that it can be judged again without a registry.
 //! Blobs lie as in an OCI layout. Every byte is hashed again when it is read; no verdict is kept.
 
+mod revocation;
+
 use std::{
     collections::HashSet,
     fs, io,
@@ -14,6 +16,8 @@ use assay_admission::{Digest, Document, MAX_DOCUMENT_BYTES, MediaType};
 use assay_verify::{Artifact, FoundBy};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use revocation::{Brought, RevocationStore};
+
 /// Artifacts kept for one subject; the verifier looks at no more.
 const MAX_ARTIFACTS: usize = 64;
 
@@ -24,6 +28,7 @@ pub(crate) struct EvidenceStore {
     limit: u64,
     /// Protects the count of bytes and keeps writers and the eviction apart.
     used: Mutex<u64>,
+    revocation: RevocationStore,
 }
 
 /// What one subject's file says: which artifacts were found for it. Only digests and types; the bytes are blobs.
@@ -60,7 +65,8 @@ impl EvidenceStore {
             fs::create_dir_all(folder.join(part))?;
         }
         fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let store = Self { folder: folder.to_owned(), limit, used: Mutex::new(0) };
+        let revocation = RevocationStore::open(&folder.join("revocation"))?;
+        let store = Self { folder: folder.to_owned(), limit, used: Mutex::new(0), revocation };
         let mut used = 0;
         for part in ["blobs/sha256", "subjects", "types"] {
             for entry in fs::read_dir(folder.join(part))? {
@@ -74,6 +80,11 @@ impl EvidenceStore {
         }
         *store.used.lock().unwrap_or_else(PoisonError::into_inner) = used;
         Ok(store)
+    }
+
+    /// Revocation lists and OCSP answers.
+    pub(crate) const fn revocation(&self) -> &RevocationStore {
+        &self.revocation
     }
 
     /// The artifacts kept for `subject`. What is missing, changed or unreadable is left out: it can only deny.

@@ -2,6 +2,8 @@
 //! becomes a verdict, and every fault on the way is a refusal.
 
 mod case;
+mod look_up;
+mod proof;
 mod record;
 mod stages;
 #[cfg(test)]
@@ -20,9 +22,9 @@ use assay_admission::{
     AdmissionRequest, DenyCode, Digest, Gate, Outcome, Reason, Subject, Thoroughness, UnixTime, Verdict,
 };
 use assay_audit::{Durability, Log};
-use assay_policy::Decision;
 use tokio::sync::watch;
 
+use proof::Decided;
 pub(crate) use stages::Stages;
 
 use crate::{
@@ -135,6 +137,12 @@ impl Judge {
         verdict
     }
 
+    /// What answers are for: the policy with all that it names, and what is known of revoked certificates.
+    fn revision(&self, loaded: &Loaded) -> Digest {
+        let revocation = self.evidence.revocation().revision().to_be_bytes();
+        Digest::sha256(&[loaded.policy.digest_of_all().value(), revocation.as_slice()].concat())
+    }
+
     /// The answer to a request that could not even be read.
     pub(crate) async fn refuse_unread(&self, reason: Reason) -> Verdict {
         self.counts.denied.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +153,7 @@ impl Judge {
     /// The answer that was given to this question before, once its use is on record.
     async fn remembered(&self, request: &AdmissionRequest) -> Option<Verdict> {
         let loaded = self.policy.current()?;
-        let key = Key::of(request, &loaded.policy.digest_of_all());
+        let key = Key::of(request, &self.revision(&loaded));
         let (verdict, first) = self.cache.get(&key, request.subject(), now(), Instant::now())?;
         // Its first record was synced before it was ever used. This use is handed to the system before it is answered
         // and synced within a second; if even that fails, the image is judged anew, and refused for want of a record.
@@ -160,7 +168,7 @@ impl Judge {
             let detail = self.policy.error().unwrap_or_default();
             return self.refuse(request, None, Reason::new(DenyCode::NoPolicy, detail)).await;
         };
-        let key = Key::of(request, &loaded.policy.digest_of_all());
+        let key = Key::of(request, &self.revision(&loaded));
         let mut judgement = self.join(key, request, Arc::clone(&loaded));
         let patience = match request.gate() {
             Gate::Unpack | Gate::Run => self.waits.verdict,
@@ -223,32 +231,23 @@ impl Judge {
     async fn judge(&self, key: Key, request: &AdmissionRequest, loaded: &Arc<Loaded>) -> Verdict {
         let at = now();
         // Request → evidence: what is kept here first; the fetcher only if that does not suffice.
-        let mut case = match self.open_case(request).await {
+        let mut case = match self.open_case(request, loaded).await {
             Ok(case) => case,
             Err(reason) => return self.refuse(request, Some(loaded), reason).await,
         };
         // Evidence → facts → decision.
-        let mut decided = case.decide(loaded, at, self.stages).await;
-        match request.thoroughness() {
+        let decided = match request.thoroughness() {
             Thoroughness::Glance => {
+                let decided = case.decide(loaded, at, self.stages, &self.evidence).await;
                 if let Some(reason) = at_a_glance(&decided) {
                     return Verdict::unrecorded_refusal(reason);
                 }
+                decided
             }
-            Thoroughness::Full => {
-                // The likeliest image alone, then the others: what the first settles need not wait for them.
-                for most in [1, case::MAX_COLLECTED_IMAGES] {
-                    if decided.as_ref().is_ok_and(case::is_settled) {
-                        break;
-                    }
-                    if self.collect_for(&mut case, loaded, most).await {
-                        decided = case.decide(loaded, at, self.stages).await;
-                    }
-                }
-            }
-        }
+            Thoroughness::Full => self.settle(&mut case, loaded, at).await,
+        };
         let decision = match decided {
-            Ok(decision) => decision,
+            Ok(decided) => decided.decision,
             Err(reason) => return self.refuse(request, Some(loaded), reason).await,
         };
         // Decision → record → verdict.
@@ -268,6 +267,27 @@ impl Judge {
             self.keep(case);
         }
         verdict
+    }
+
+    /// Decides by what is kept, and collects only as long as that may change the decision for the better.
+    async fn settle(&self, case: &mut case::OpenCase, loaded: &Arc<Loaded>, at: UnixTime) -> Result<Decided, Reason> {
+        let mut decided = case.decide(loaded, at, self.stages, &self.evidence).await?;
+        // The likeliest image alone, then the others: what the first settles need not wait for them.
+        for most in [1, case::MAX_COLLECTED_IMAGES] {
+            // Lists before signatures: with those that are kept and a fresh list there may be nothing else to ask for.
+            for collects in [false, true] {
+                if case::is_settled(&decided.decision) {
+                    return Ok(decided);
+                }
+                if collects && self.collect_for(case, loaded, most).await {
+                    decided = case.decide(loaded, at, self.stages, &self.evidence).await?;
+                }
+                if !case::is_settled(&decided.decision) && self.look_up(case, &decided).await {
+                    decided = case.decide(loaded, at, self.stages, &self.evidence).await?;
+                }
+            }
+        }
+        Ok(decided)
     }
 
     /// Keeps what an admitted image was judged by, behind the gate's back: a crash before it is done costs a collection.
@@ -305,9 +325,9 @@ impl Judge {
 
 /// Why a glance does not settle it; nothing if it does. What would be admitted for want of a strict rule has to be asked about
 /// in full, so that its record tells what its signatures prove.
-fn at_a_glance(decided: &Result<Decision, Reason>) -> Option<Reason> {
+fn at_a_glance(decided: &Result<Decided, Reason>) -> Option<Reason> {
     let decision = match decided {
-        Ok(decision) => decision,
+        Ok(decided) => &decided.decision,
         Err(reason) => return Some(reason.clone()),
     };
     match decision.outcome() {

@@ -20,7 +20,7 @@ use crate::{
     judge::{Judge, Stages, Waits, now},
     key_service::{KeyRegistry, KeyService},
     key_worker::KeyWorker,
-    node_service::{AuditService, Node, NodeService, PolicyService},
+    node_service::{AuditService, EvidenceService, Node, NodeService, PolicyService},
     peers::{ListenError, Sockets, is_admin, is_gate, may_sign},
     refusals::Refusals,
     settings::Settings,
@@ -105,7 +105,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
         collector,
         log: Arc::clone(&log),
         checkpoints: Arc::clone(&checkpoints),
-        evidence,
+        evidence: Arc::clone(&evidence),
         judge: Arc::clone(&judge),
         trust_roots: Arc::clone(&trust_roots),
         settings: Settings::new(root, config_file, Arc::clone(&config)),
@@ -132,6 +132,10 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
                 .add_service(wire::node_server::NodeServer::new(NodeService(Arc::clone(&node))))
                 .add_service(wire::policy_server::PolicyServer::new(PolicyService(Arc::clone(&node))))
                 .add_service(trust_root_server(&trust_roots))
+                .add_service(
+                    wire::evidence_server::EvidenceServer::new(EvidenceService(evidence))
+                        .max_decoding_message_size(MAX_MESSAGE_BYTES),
+                )
                 .add_service(wire::audit_server::AuditServer::new(AuditService(Arc::clone(&node))))
                 .add_service(wire::keys_server::KeysServer::new(key_service(crate::key_service::Serves::Admin)))
                 .serve_with_incoming_shutdown(accept(sockets.admin, is_admin(&config)), until(stopped.clone())),

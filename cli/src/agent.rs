@@ -11,8 +11,8 @@ use std::{
 use assay_proto::{
     MAX_MESSAGE_BYTES, SocketError,
     assay::{
-        audit_client::AuditClient, gate_client::GateClient, keys_client::KeysClient, node_client::NodeClient,
-        policy_client::PolicyClient, trust_roots_client::TrustRootsClient,
+        audit_client::AuditClient, evidence_client::EvidenceClient, gate_client::GateClient, keys_client::KeysClient,
+        node_client::NodeClient, policy_client::PolicyClient, trust_roots_client::TrustRootsClient,
     },
     remedy_of,
 };
@@ -99,6 +99,11 @@ impl Agent {
         TrustRootsClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// The service that takes in evidence.
+    pub(crate) fn evidence(&self) -> EvidenceClient<Channel> {
+        EvidenceClient::new(self.channel.clone())
     }
 
     /// The log.

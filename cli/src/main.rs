@@ -5,6 +5,7 @@ mod audit;
 mod bounded_file;
 mod console;
 mod duration;
+mod evidence;
 mod failure;
 mod identity;
 mod inspect;
@@ -13,6 +14,7 @@ mod node;
 mod policy;
 mod policy_file;
 mod registry;
+mod revocation;
 mod sign;
 mod trust_root;
 mod verify;
@@ -72,6 +74,9 @@ enum Verb {
     /// Keys in the token: list, generate, show the public half
     #[command(subcommand)]
     Keys(keys::KeysVerb),
+    /// What the node keeps to judge by: bring revocation lists to a node that cannot fetch them
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceVerb),
     /// The node's tamper-evident log: show it, verify it, sign its head
     #[command(subcommand)]
     Audit(audit::AuditVerb),
@@ -154,6 +159,7 @@ async fn run(context: &Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Tree(arguments) => inspect::run(context, arguments, inspect::Detail::Tree).await,
         Verb::Policy(verb) => policy::run(context, verb).await,
         Verb::Keys(verb) => keys::run(context, verb).await,
+        Verb::Evidence(verb) => evidence::run(context, verb).await,
         Verb::Audit(verb) => audit::run(context, verb).await,
         Verb::Node(verb) => node::run(context, verb).await,
         Verb::TrustRoot(verb) => trust_root::run(context, verb).await,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use assay_admission::{ImageRef, Platform};
 use assay_fetch::Wanted;
-use assay_verify::Fact;
+use assay_verify::{Fact, PredicateType};
 use clap::Args;
 
 use crate::{
@@ -20,11 +20,12 @@ use crate::{
     failure::{Exit, Failure},
     identity::{Asked, IdentityArgs},
     policy_file::PolicyFile,
-    registry::RegistryArgs,
+    registry::{self, RegistryArgs},
+    revocation::RevocationArgs,
     sign::annotation,
 };
 
-use self::{attested::PredicateType, notation::NotationArgs, offline::Fetched, trusted::Trusted};
+use self::{notation::NotationArgs, offline::Fetched, trusted::Trusted};
 
 pub(crate) use offline::now;
 pub(crate) use trusted::{Who, name_of, signer_json, trust_identity, trust_key};
@@ -65,6 +66,8 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     notation: NotationArgs,
     #[command(flatten)]
+    revocation: RevocationArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -76,10 +79,11 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
             return Err(one_way());
         }
         let policy = PolicyFile::read(context, path).await?.compile()?;
-        let fetched = collect(context, &arguments, &image, Wanted::Signatures).await?;
-        return offline::decide(context, &image, &fetched, &policy);
+        let fetched = collect(context, &arguments, &image, Wanted::SignaturesAndAttestations).await?;
+        let client = registry::client(context, &arguments.registry, image.repository())?;
+        return offline::decide(context, &image, &fetched, &policy, &client, arguments.revocation.read()?).await;
     }
-    if let Some(chosen) = arguments.notation.choose(&image)? {
+    if let Some(chosen) = arguments.notation.choose(&image, &arguments.revocation)? {
         if !matches!(asked, Asked::Nothing) {
             return Err(one_way());
         }
@@ -88,6 +92,10 @@ pub(crate) async fn run(context: &Context, arguments: VerifyArgs) -> Result<Exit
         }
         let fetched = collect(context, &arguments, &image, Wanted::Signatures).await?;
         return chosen.judge(context, &image, &fetched, &Annotations(arguments.annotations));
+    }
+    if !arguments.revocation.is_empty() {
+        let hint = "give --policy or --trust-policy too: nothing else here asks whether certificates were revoked";
+        return Err(Failure::new("USAGE", "--crl and --ocsp are for policies", hint).exits(Exit::Usage));
     }
     let trusted = match (&arguments.key, &arguments.certificate_store, &arguments.subject, asked) {
         (Some(key), None, _, Asked::Nothing) => Trusted::key(context, key, None).await?,

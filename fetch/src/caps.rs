@@ -64,3 +64,11 @@ pub(crate) const MAX_TLS_PROFILES: usize = 16;
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Attempts to add a referrer to the fallback tag's index when others write it at the same time.
 pub(crate) const MAX_INDEX_ATTEMPTS: usize = 4;
+/// A revocation list of 4 MiB has about 100,000 entries; the verifier reads no larger one.
+pub(crate) const MAX_LIST_BYTES: usize = 4 << 20;
+/// OCSP answers have 0.5 to 3 KiB.
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// Lists lie where the certificate says, or once removed.
+pub(crate) const MAX_REVOCATION_REDIRECTS: usize = 3;
+/// Addresses in certificates have 30 to 200 characters.
+pub(crate) const MAX_URL_BYTES: usize = 2048;

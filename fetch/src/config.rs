@@ -20,6 +20,8 @@ pub struct Config {
     pub plain_http: Vec<HostPattern>,
     /// Hosts that may be at a loopback, link-local, unspecified or multicast address.
     pub allow_local_addresses: Vec<HostPattern>,
+    /// Hosts that may be asked for revocation lists and OCSP answers at an address that is not public.
+    pub revocation_hosts: Vec<HostPattern>,
     /// PEM files with CAs that count beside the system's.
     pub ca_files: Vec<PathBuf>,
     /// A docker `config.json` with credentials. It is read when a registry asks for them.
@@ -115,6 +117,11 @@ impl Config {
     /// Whether the configuration says that `origin` may be asked without TLS.
     pub(crate) fn allows_plain_http(&self, origin: &Origin) -> bool {
         self.plain_http.iter().any(|pattern| pattern.matches(origin))
+    }
+
+    /// Whether the configuration names `origin` as one that certificates may have asked about revocation wherever it is.
+    pub(crate) fn names_revocation_host(&self, origin: &Origin) -> bool {
+        self.revocation_hosts.iter().any(|pattern| pattern.matches(origin))
     }
 
     /// Whether the configuration names `origin`, so that it may be at a local address.

@@ -32,6 +32,8 @@ pub(crate) struct Connector(pub(crate) LocalAddresses);
 pub(crate) enum ConnectError {
     #[error("{0} is an address of this machine or its link")]
     Local(IpAddr),
+    #[error("{0} is no public address")]
+    Private(IpAddr),
     #[error("its name could not be resolved: {0}")]
     Resolve(io::Error),
     #[error("its name has no address")]
@@ -59,16 +61,26 @@ impl Service<Uri> for Connector {
 }
 
 async fn connect(uri: Uri, local: LocalAddresses) -> Result<TokioIo<TcpStream>, ConnectError> {
+    connect_unless(uri, |ip| match local {
+        LocalAddresses::Allowed => None,
+        LocalAddresses::Refused => address::is_local(ip).then_some(ConnectError::Local(ip)),
+    })
+    .await
+}
+
+/// Connects to one of the addresses of the URL's host, if `refuses` has nothing against any of them.
+pub(crate) async fn connect_unless(
+    uri: Uri,
+    refuses: impl Fn(IpAddr) -> Option<ConnectError>,
+) -> Result<TokioIo<TcpStream>, ConnectError> {
     let host = uri.host().ok_or(ConnectError::NoHost)?;
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
     let addresses: Vec<SocketAddr> =
         tokio::net::lookup_host((host, port)).await.map_err(ConnectError::Resolve)?.take(caps::MAX_ADDRESSES).collect();
     // One local address among others is no accident either: all are refused, whichever would have answered.
-    if local == LocalAddresses::Refused
-        && let Some(address) = addresses.iter().find(|address| address::is_local(address.ip()))
-    {
-        return Err(ConnectError::Local(address.ip()));
+    if let Some(refusal) = addresses.iter().find_map(|address| refuses(address.ip())) {
+        return Err(refusal);
     }
     let mut last = ConnectError::NoAddress;
     for address in addresses {

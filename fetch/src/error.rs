@@ -233,6 +233,21 @@ pub enum Forbidden {
         /// Where it led.
         address: IpAddr,
     },
+    /// A certificate's address for revocation that is not plain HTTP.
+    #[error(
+        "{0} is not plain HTTP, by which revocation lists and OCSP answers are fetched; import it if there is no other"
+    )]
+    RevocationScheme(String),
+    /// A certificate's address for revocation that is not on the public network.
+    #[error(
+        "{origin} is at {address}, which is no public address; list the host in revocation-hosts if that is wanted"
+    )]
+    PrivateAddress {
+        /// Scheme, host and port.
+        origin: String,
+        /// Where it led.
+        address: IpAddr,
+    },
     /// A token server that is not known to belong to the registry.
     #[error("{registry} wants its credentials sent to {realm}; add both to realms if that is wanted")]
     Realm {

@@ -76,6 +76,10 @@ impl Client {
         self.transport.config().ports_of(host)
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        self.transport.config()
+    }
+
     /// Opens a repository for at most `time` (60 s at most).
     ///
     /// # Errors

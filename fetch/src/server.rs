@@ -22,6 +22,7 @@ use crate::{
     referrers::FoundBy,
     registry::Client,
     repository::RepositoryFile,
+    revocation::RevocationRequest,
     wanted::Wanted,
 };
 
@@ -187,6 +188,36 @@ impl wire::fetch_server::Fetch for Service {
         Ok(Response::new(wire::RepositoryFileResponse { answer: Some(answer) }))
     }
 
+    async fn revocation(
+        &self,
+        request: Request<wire::RevocationRequest>,
+    ) -> Result<Response<wire::RevocationResponse>, Status> {
+        let wire::RevocationRequest { url, ocsp_request, deadline_ms } = request.into_inner();
+        if url.len() > caps::MAX_URL_BYTES || ocsp_request.len() > caps::MAX_ANSWER_BYTES {
+            return Err(Status::invalid_argument("an address or question of that length is none"));
+        }
+        let time = Duration::from_millis(deadline_ms.into());
+        let asked = match ocsp_request.is_empty() {
+            true => RevocationRequest::List,
+            false => RevocationRequest::Answer(ocsp_request),
+        };
+        let found = match self.turn(time).await {
+            Ok(_turn) => {
+                let client = self.shared.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                client.revocation(&url, &asked, time).await.map_err(|error| Problem::from(&error))
+            }
+            Err(problem) => Err(problem),
+        };
+        let answer = match found {
+            Ok(content) => wire::revocation_response::Answer::Content(content),
+            Err(problem) => {
+                tracing::warn!(kind = ?problem.kind, "no revocation evidence: {}", problem.detail);
+                wire::revocation_response::Answer::Problem(problem_message(problem))
+            }
+        };
+        Ok(Response::new(wire::RevocationResponse { answer: Some(answer) }))
+    }
+
     async fn status(
         &self,
         _: Request<wire::FetchStatusRequest>,
@@ -215,7 +246,8 @@ fn parse(message: wire::CollectRequest) -> Result<CollectRequest, String> {
         return Err("deadline_ms: there is no time to collect in".to_owned());
     }
     let time = Duration::from_millis(message.deadline_ms.into());
-    Ok(CollectRequest { image, platform, subjects, wanted: Wanted::Signatures, time })
+    let wanted = if message.want_attestations { Wanted::SignaturesAndAttestations } else { Wanted::Signatures };
+    Ok(CollectRequest { image, platform, subjects, wanted, time })
 }
 
 fn collected_message(collected: Collected) -> wire::Collected {
@@ -225,7 +257,7 @@ fn collected_message(collected: Collected) -> wire::Collected {
         Role::Config => wire::Role::Config,
         Role::SignatureManifest => wire::Role::SignatureManifest,
         Role::SignatureBlob => wire::Role::SignatureBlob,
-        // Never collected for an agent, which asks for signatures alone.
+        // Never collected for an agent, which asks for signatures and attestations alone.
         Role::OtherManifest => wire::Role::Unspecified,
     };
     let found_by = match collected.found_by {

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Builder, Client},
+    client::legacy::{Builder, Client, connect::Connect},
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore};
@@ -93,7 +93,12 @@ impl TlsClients {
 
 /// The client for hosts without TLS. Only hosts that the configuration names come here, so they may be local.
 pub(crate) fn plain_client() -> PlainClient {
-    builder().build(Connector(LocalAddresses::Allowed))
+    plain_client_over(Connector(LocalAddresses::Allowed))
+}
+
+/// A client that speaks plain HTTP over the connections of `connector`.
+pub(crate) fn plain_client_over<C: Connect + Clone>(connector: C) -> Client<C, Full<Bytes>> {
+    builder().build(connector)
 }
 
 /// HTTP/1.1 alone: every registry speaks it, and it has no streams, windows or continuation frames to bound.

@@ -226,7 +226,7 @@ impl Transport {
 
 const USER_AGENT: &str = concat!("assay-fetch/", env!("CARGO_PKG_VERSION"));
 
-const fn is_redirect(status: StatusCode) -> bool {
+pub(crate) const fn is_redirect(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::MOVED_PERMANENTLY
@@ -238,7 +238,12 @@ const fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Reads a body to its end, or until it is longer than `cap`: `Content-Length` is believed in no direction.
-async fn read(budget: &Budget, url: &Url, response: Response<Incoming>, cap: usize) -> Result<Vec<u8>, Error> {
+pub(crate) async fn read(
+    budget: &Budget,
+    url: &Url,
+    response: Response<Incoming>,
+    cap: usize,
+) -> Result<Vec<u8>, Error> {
     let mut incoming = response.into_body();
     let mut body = Vec::new();
     while let Some(frame) = incoming.frame().await {
@@ -254,11 +259,14 @@ async fn read(budget: &Budget, url: &Url, response: Response<Incoming>, cap: usi
 }
 
 /// Finds out what lies under the HTTP client's own error.
-fn not_sent(url: &Url, error: &hyper_util::client::legacy::Error) -> Error {
+pub(crate) fn not_sent(url: &Url, error: &hyper_util::client::legacy::Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         if let Some(ConnectError::Local(address)) = current.downcast_ref() {
             return Forbidden::LocalAddress { origin: url.origin().to_string(), address: *address }.into();
+        }
+        if let Some(ConnectError::Private(address)) = current.downcast_ref() {
+            return Forbidden::PrivateAddress { origin: url.origin().to_string(), address: *address }.into();
         }
         if current.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
             return Limit::Header { at: url.to_string() }.into();

@@ -12,6 +12,8 @@ pub enum Wanted {
     Signatures,
     /// Attestations: Sigstore bundles, and envelopes under cosign's tag `sha256-<hex>.att` or among the referrers.
     Attestations,
+    /// Both.
+    SignaturesAndAttestations,
     /// Both, and the manifests of all other referrers.
     Everything,
 }
@@ -65,7 +67,7 @@ impl Wanted {
     pub(crate) fn has_predicate_type(self, text: Option<&str>) -> bool {
         match self {
             Self::Signatures => text.is_none_or(|text| text == SIGNED),
-            Self::Attestations | Self::Everything => true,
+            Self::Attestations | Self::SignaturesAndAttestations | Self::Everything => true,
         }
     }
 
@@ -74,28 +76,28 @@ impl Wanted {
         match self {
             Self::Signatures => &["sig"],
             Self::Attestations => &["att"],
-            Self::Everything => &["sig", "att"],
+            Self::SignaturesAndAttestations | Self::Everything => &["sig", "att"],
         }
     }
 
     /// Whether manifests are wanted that are neither.
     pub(crate) const fn has_others(self) -> bool {
         match self {
-            Self::Signatures | Self::Attestations => false,
+            Self::Signatures | Self::Attestations | Self::SignaturesAndAttestations => false,
             Self::Everything => true,
         }
     }
 
     const fn has_signatures(self) -> bool {
         match self {
-            Self::Signatures | Self::Everything => true,
+            Self::Signatures | Self::SignaturesAndAttestations | Self::Everything => true,
             Self::Attestations => false,
         }
     }
 
     const fn has_attestations(self) -> bool {
         match self {
-            Self::Attestations | Self::Everything => true,
+            Self::Attestations | Self::SignaturesAndAttestations | Self::Everything => true,
             Self::Signatures => false,
         }
     }
@@ -123,6 +125,7 @@ mod tests {
         }
         assert_eq!(Wanted::Signatures.likelihood(Some("application/spdx+json")), None);
         assert_eq!(Wanted::Attestations.likelihood(Some("application/spdx+json")), None);
+        assert_eq!(Wanted::SignaturesAndAttestations.likelihood(Some("application/spdx+json")), None);
         assert_eq!(Wanted::Everything.likelihood(Some("application/spdx+json")), Some(Likelihood::Other));
     }
 
@@ -140,6 +143,7 @@ mod tests {
             assert_eq!(layer(Wanted::Signatures, text), signatures, "{text}");
             assert_eq!(layer(Wanted::Attestations, text), attestations, "{text}");
             assert_eq!(layer(Wanted::Everything, text), signatures || attestations, "{text}");
+            assert_eq!(layer(Wanted::SignaturesAndAttestations, text), signatures || attestations, "{text}");
         }
         assert_eq!(Wanted::Attestations.likelihood(Some(NOTARY_SIGNATURE)), None);
         assert_eq!(Wanted::Signatures.likelihood(Some(DSSE_ENVELOPE)), None);

@@ -1,7 +1,7 @@
 //! What is to be decided: an image, or a layer chain with every image that may contain it, with what was proved of each.
 
 use assay_admission::{CandidateName, Digest, Gate, Namespace, Purpose, Reason};
-use assay_verify::{BoundImage, Findings};
+use assay_verify::{AttestationFindings, BoundImage, Findings};
 
 /// One question.
 #[derive(Clone, Debug)]
@@ -62,7 +62,9 @@ pub enum ImageState<'a> {
         image: &'a BoundImage,
         /// What its signatures prove.
         findings: &'a Findings,
-        /// Whether all of its signatures were seen.
+        /// What others stated about it. Need not be filled where [`Policy::asks_for_attestations`](crate::Policy) says no.
+        attestations: &'a AttestationFindings,
+        /// Whether all of its signatures and attestations were seen.
         collection: &'a Collection,
     },
     /// Its documents are missing or contradict each other, for this reason. No signature can be about it.

@@ -7,15 +7,19 @@ use std::{
 };
 
 use assay_admission::Digest;
-use assay_verify::{Certificate, CertificateStore, PublicKey, SignerName, Trust};
+use assay_verify::{
+    Anchors, Certificate, CertificateStore, Check, Level, LogRule, PublicKey, SignerName, SigstoreRoot, Trust,
+    VerificationLevel,
+};
 
 use crate::{
     document::{
-        DemandEntry, IdentifiedBy, KeyEntry, KeySource, PolicyDocument, SignerEntry, StoreEntry, ThresholdEntry,
+        DemandEntry, IdentifiedBy, KeyEntry, KeySource, PolicyDocument, RequirementEntry, RootEntry, SignerEntry,
+        StoreEntry, ThresholdEntry,
     },
     errors::{At, PolicyErrors, Problems},
     index::ScopeIndex,
-    policy::{Authority, Demand, Identity, Policy, Rule, Threshold},
+    policy::{AttestationDemand, Authority, Demand, Identity, Policy, Requirement, Rule, Threshold},
 };
 
 /// What was read for a document: the files it names, and its keys that live in a token.
@@ -43,11 +47,11 @@ impl PolicyDocument {
         for entry in &self.rules {
             let demand = match &entry.demand {
                 DemandEntry::Unsigned => Some(Demand::Unsigned),
-                DemandEntry::Signatures(thresholds) => thresholds
+                DemandEntry::Requirements(requirements) => requirements
                     .iter()
-                    .map(|threshold| resolve_threshold(threshold, &self.signers, &trust, &mut problems))
-                    .collect::<Option<Vec<Threshold>>>()
-                    .map(Demand::Signatures),
+                    .map(|requirement| resolve_requirement(requirement, &self.signers, &trust, &mut problems))
+                    .collect::<Option<Vec<Requirement>>>()
+                    .map(Demand::Requirements),
             };
             // Without a demand there is an error already, and no policy comes out.
             let Some(demand) = demand else { continue };
@@ -87,6 +91,16 @@ fn read_trust(document: &PolicyDocument, material: &Material, problems: &mut Pro
     for entry in &document.stores {
         if let Some(store) = read_store(entry, material, problems) {
             trust.certificates.insert(entry.name.value.clone(), store);
+        }
+    }
+    for entry in &document.roots {
+        if let Some(root) = read_root(entry, material, problems) {
+            trust.sigstore.insert(entry.name.value.clone(), root);
+        }
+    }
+    for entry in &document.keys {
+        if let Some(log) = &entry.log {
+            trust.logged_keys.insert(entry.name.value.clone(), log.value.clone());
         }
     }
     trust
@@ -137,21 +151,55 @@ fn read_key(entry: &KeyEntry, material: &Material, problems: &mut Problems) -> O
 }
 
 fn read_store(entry: &StoreEntry, material: &Material, problems: &mut Problems) -> Option<CertificateStore> {
-    let mut anchors = Vec::new();
-    for path in &entry.anchors {
+    let anchors = Anchors {
+        ca: read_certificates(&entry.anchors, material, problems)?,
+        signing_authority: read_certificates(&entry.signing_authority, material, problems)?,
+        tsa: read_certificates(&entry.timestamping, material, problems)?,
+    };
+    let level = VerificationLevel::new(Level::Strict, BTreeMap::from([(Check::Revocation, entry.revocation)]));
+    let store = match level.map(|level| CertificateStore::of(anchors, level)) {
+        Ok(Ok(store)) => Ok(store.with_timestamps(entry.timestamps)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match store {
+        Ok(store) => Some(match entry.revocation_age {
+            Some(seconds) => store.with_revocation_age(seconds),
+            None => store,
+        }),
+        Err(error) => {
+            problems.add(&entry.name.span, format!("certificates {} cannot be used: {error}", entry.name.value), "");
+            None
+        }
+    }
+}
+
+fn read_certificates(paths: &[At<String>], material: &Material, problems: &mut Problems) -> Option<Vec<Certificate>> {
+    let mut all = Vec::new();
+    for path in paths {
         let bytes = file(&path.value, &path.span, material, problems)?;
         match Certificate::all_from_pem(bytes) {
-            Ok(certificates) => anchors.extend(certificates),
+            Ok(certificates) => all.extend(certificates),
             Err(error) => {
                 problems.add(&path.span, format!("{} cannot be used: {error}", path.value), "");
                 return None;
             }
         }
     }
-    match CertificateStore::new(anchors) {
-        Ok(store) => Some(store),
+    Some(all)
+}
+
+fn read_root(entry: &RootEntry, material: &Material, problems: &mut Problems) -> Option<SigstoreRoot> {
+    let bytes = file(&entry.file.value, &entry.file.span, material, problems)?;
+    match SigstoreRoot::from_json(bytes) {
+        Ok(root) => {
+            let logs = usize::try_from(entry.logs).unwrap_or(usize::MAX);
+            let logs = NonZeroUsize::new(logs).map_or(LogRule::InsecureNone, LogRule::Operators);
+            Some(root.requiring_logs(logs).requiring_times(entry.times))
+        }
         Err(error) => {
-            problems.add(&entry.name.span, format!("certificates {} cannot be used: {error}", entry.name.value), "");
+            let hint = "a trusted_root.json of version 0.1 or 0.2, as `cosign trusted-root create` writes it";
+            problems.add(&entry.file.span, format!("{} cannot be used: {error}", entry.file.value), hint);
             None
         }
     }
@@ -170,23 +218,56 @@ fn file<'a>(
     bytes.map(Vec::as_slice)
 }
 
+fn resolve_requirement(
+    entry: &RequirementEntry,
+    signers: &[SignerEntry],
+    trust: &Trust,
+    problems: &mut Problems,
+) -> Option<Requirement> {
+    match entry {
+        RequirementEntry::Signatures(threshold) => {
+            resolve_threshold(threshold, signers, trust, problems).map(Requirement::Signatures)
+        }
+        RequirementEntry::Attestation(attestation) => {
+            let by = resolve_authorities(&attestation.by, signers, trust, problems)?;
+            let predicate_type = attestation.predicate_type.clone();
+            Some(Requirement::Attestation(AttestationDemand { predicate_type, by }))
+        }
+    }
+}
+
+fn resolve_authorities(
+    names: &[At<SignerName>],
+    signers: &[SignerEntry],
+    trust: &Trust,
+    problems: &mut Problems,
+) -> Option<Vec<Authority>> {
+    let resolved: Vec<Authority> = names.iter().filter_map(|name| resolve_authority(name, signers, trust)).collect();
+    if resolved.len() == names.len() {
+        return Some(resolved);
+    }
+    // A key that could not be read has its own error; this keeps a policy from coming out without one.
+    let unread = "one of these signers cannot be used";
+    names.first().into_iter().for_each(|name| problems.add(&name.span, unread, "see the other errors"));
+    None
+}
+
 fn resolve_threshold(
     entry: &ThresholdEntry,
     signers: &[SignerEntry],
     trust: &Trust,
     problems: &mut Problems,
 ) -> Option<Threshold> {
-    let of: Vec<Authority> = entry.of.iter().filter_map(|name| resolve_authority(name, signers, trust)).collect();
-    if of.len() != entry.of.len() {
-        // A key that could not be read has its own error; this keeps a policy from coming out without one.
-        let unread = "one of these signers cannot be used";
-        entry.of.first().into_iter().for_each(|name| problems.add(&name.span, unread, "see the other errors"));
-        return None;
-    }
-    let mut distinct: Vec<&Identity> = Vec::new();
+    let of = resolve_authorities(&entry.of, signers, trust, problems)?;
+    // Two names of one key are one signer, whatever else each of them asks for.
+    let mut distinct: Vec<Identity> = Vec::new();
     for authority in &of {
-        if !distinct.contains(&&authority.identity) {
-            distinct.push(&authority.identity);
+        let identity = match &authority.identity {
+            Identity::LoggedKey { spki_sha256, .. } => Identity::Key { spki_sha256: spki_sha256.clone() },
+            other @ (Identity::Key { .. } | Identity::Certificate { .. } | Identity::Certified { .. }) => other.clone(),
+        };
+        if !distinct.contains(&identity) {
+            distinct.push(identity);
         }
     }
     let signatures = usize::try_from(entry.signatures.value).ok().and_then(NonZeroUsize::new);
@@ -206,7 +287,14 @@ fn resolve_threshold(
 }
 
 fn resolve_authority(name: &At<SignerName>, signers: &[SignerEntry], trust: &Trust) -> Option<Authority> {
-    let key = |key: &SignerName| trust.keys.get(key).map(|key| Identity::Key { spki_sha256: key.spki_sha256() });
+    let key = |name: &SignerName| {
+        let spki_sha256 = trust.keys.get(name)?.spki_sha256();
+        Some(match trust.logged_keys.get(name) {
+            Some(root) if !trust.sigstore.contains_key(root) => return None,
+            Some(_) => Identity::LoggedKey { name: name.clone(), spki_sha256 },
+            None => Identity::Key { spki_sha256 },
+        })
+    };
     let identity = match signers.iter().find(|signer| signer.name.value == name.value) {
         None => key(&name.value),
         Some(signer) => match &signer.identified_by {
@@ -215,6 +303,10 @@ fn resolve_authority(name: &At<SignerName>, signers: &[SignerEntry], trust: &Tru
                 .certificates
                 .contains_key(store)
                 .then(|| Identity::Certificate { store: store.clone(), subject: subject.clone() }),
+            IdentifiedBy::Identity { root, pattern } => trust
+                .sigstore
+                .contains_key(root)
+                .then(|| Identity::Certified { root: root.clone(), pattern: pattern.clone() }),
         },
     }?;
     Some(Authority { name: name.value.clone(), identity })

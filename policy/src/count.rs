@@ -60,8 +60,18 @@ impl Authority {
             (Identity::Certificate { store: wanted, subject }, Signer::Certificate { store, .. }) => {
                 wanted == store && subject.matches(signer)
             }
-            (Identity::Key { .. }, Signer::Certificate { .. } | Signer::Identity { .. })
-            | (Identity::Certificate { .. }, Signer::Key { .. } | Signer::Identity { .. }) => false,
+            (Identity::LoggedKey { name: wanted, spki_sha256: key }, Signer::Key { name, spki_sha256 }) => {
+                wanted == name && key == spki_sha256
+            }
+            (Identity::Certified { root: wanted, pattern }, Signer::Identity { root, .. }) => {
+                wanted == root && pattern.matches(signer)
+            }
+            (
+                Identity::Key { .. } | Identity::LoggedKey { .. },
+                Signer::Certificate { .. } | Signer::Identity { .. },
+            )
+            | (Identity::Certificate { .. }, Signer::Key { .. } | Signer::Identity { .. })
+            | (Identity::Certified { .. }, Signer::Key { .. } | Signer::Certificate { .. }) => false,
         }
     }
 }
@@ -102,6 +112,8 @@ impl Pairs {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::num::NonZeroUsize;
+
+    use assay_verify::{IdentityPattern, TextPattern};
 
     use super::*;
 
@@ -176,6 +188,43 @@ mod tests {
         // Ann matches both names and comes first for `acme`; Bob matches only `acme`.
         assert!(counted(2, &of, &[certificate("Ann", "1"), certificate("Bob", "2")]).1);
         assert!(!counted(2, &of, &[certificate("Cid", "1"), certificate("Bob", "2")]).1);
+    }
+
+    #[test]
+    fn an_identity_counts_once_and_only_by_its_own_root_and_issuer() {
+        let identity = |root: &str, identity: &str, issuer: &str| Signer::Identity {
+            root: root.parse().unwrap(),
+            identity: identity.to_owned(),
+            issuer: issuer.to_owned(),
+        };
+        let exact = |text: &str| TextPattern::exact(text).unwrap();
+        let by = |name: &str, glob: &str| {
+            let pattern = IdentityPattern::new(TextPattern::glob(glob).unwrap(), exact("https://i.example"));
+            let identity = Identity::Certified { root: "public".parse().unwrap(), pattern };
+            Authority { name: name.parse().unwrap(), identity }
+        };
+        let of = [by("ann", "ann@acme.example"), by("acme", "*@acme.example"), by_key("ci", "1")];
+        let ann = identity("public", "ann@acme.example", "https://i.example");
+        let bob = identity("public", "bob@acme.example", "https://i.example");
+        assert!(counted(1, &of, std::slice::from_ref(&ann)).1);
+        assert!(!counted(2, &of, &[ann.clone(), ann.clone()]).1);
+        assert!(counted(2, &of, &[ann.clone(), bob]).1);
+        assert!(counted(2, &of, &[ann, key("ci", "1")]).1);
+        assert!(!counted(1, &of, &[identity("other", "ann@acme.example", "https://i.example")]).1);
+        assert!(!counted(1, &of, &[identity("public", "ann@acme.example", "https://i.example.evil")]).1);
+        assert!(!counted(1, &of, &[identity("public", "ann@acme.example.evil", "https://i.example")]).1);
+    }
+
+    #[test]
+    fn a_key_that_needs_a_log_counts_by_its_own_name_alone() {
+        let identity = Identity::LoggedKey { name: "logged".parse().unwrap(), spki_sha256: "1".to_owned() };
+        let of = [Authority { name: "logged".parse().unwrap(), identity }, by_key("bare", "1")];
+        let (logged, bare) = (of.first().cloned().unwrap(), of.last().cloned().unwrap());
+        assert!(counted(1, std::slice::from_ref(&logged), &[key("logged", "1")]).1);
+        assert!(!counted(1, std::slice::from_ref(&logged), &[key("bare", "1")]).1);
+        assert!(!counted(1, &[logged], &[key("logged", "2")]).1);
+        assert!(counted(1, &[bare], &[key("logged", "1")]).1);
+        assert!(!counted(2, &of, &[key("logged", "1"), key("bare", "1")]).1);
     }
 
     #[test]

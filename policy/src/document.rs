@@ -3,12 +3,13 @@
 
 mod read;
 mod rules;
+mod signers;
 mod trusted;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use assay_admission::{Digest, Mode};
-use assay_verify::{DistinguishedNamePattern, SignerName};
+use assay_verify::{Action, DistinguishedNamePattern, IdentityPattern, PredicateType, SignerName, TimestampRule};
 use toml::de::DeTable;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     scope::Scope,
 };
 use read::{Fields, Section};
+use signers::Known;
 
 /// A policy that was read and makes sense, without the keys and certificates that it names.
 #[derive(Clone, Debug)]
@@ -25,6 +27,7 @@ pub struct PolicyDocument {
     pub(crate) mode: Mode,
     pub(crate) keys: Vec<KeyEntry>,
     pub(crate) stores: Vec<StoreEntry>,
+    pub(crate) roots: Vec<RootEntry>,
     pub(crate) signers: Vec<SignerEntry>,
     pub(crate) rules: Vec<RuleEntry>,
     pub(crate) blocked: BTreeMap<Digest, String>,
@@ -47,6 +50,8 @@ pub(crate) struct KeyEntry {
     pub(crate) name: At<SignerName>,
     pub(crate) public: At<KeySource>,
     pub(crate) pin: Option<At<String>>,
+    /// The root in whose logs its signatures have to stand.
+    pub(crate) log: Option<At<SignerName>>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +65,25 @@ pub(crate) enum KeySource {
 #[derive(Clone, Debug)]
 pub(crate) struct StoreEntry {
     pub(crate) name: At<SignerName>,
+    /// Files of type `ca`, `signingAuthority` and `tsa`.
     pub(crate) anchors: Vec<At<String>>,
+    pub(crate) signing_authority: Vec<At<String>>,
+    pub(crate) timestamping: Vec<At<String>>,
+    pub(crate) timestamps: TimestampRule,
+    pub(crate) revocation: Action,
+    /// Greatest age of lists and answers in seconds.
+    pub(crate) revocation_age: Option<u32>,
+}
+
+/// `[sigstore.NAME]`
+#[derive(Clone, Debug)]
+pub(crate) struct RootEntry {
+    pub(crate) name: At<SignerName>,
+    pub(crate) file: At<String>,
+    /// Operators of logs in which a signature must stand; 0: it need not stand in any.
+    pub(crate) logs: u64,
+    /// Operators who must have told the time of a signature.
+    pub(crate) times: NonZeroUsize,
 }
 
 /// `[signers.NAME]`
@@ -74,6 +97,7 @@ pub(crate) struct SignerEntry {
 pub(crate) enum IdentifiedBy {
     Key(SignerName),
     Certificate { store: SignerName, subject: DistinguishedNamePattern },
+    Identity { root: SignerName, pattern: IdentityPattern },
 }
 
 /// `[[rules]]`
@@ -91,8 +115,22 @@ pub(crate) struct RuleEntry {
 pub(crate) enum DemandEntry {
     /// `accept = "unsigned"`
     Unsigned,
-    /// `require = [{ signatures = N, of = […] }]`: all of them.
-    Signatures(Vec<ThresholdEntry>),
+    /// `require = […]`: all of them.
+    Requirements(Vec<RequirementEntry>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum RequirementEntry {
+    /// `{ signatures = N, of = […] }`
+    Signatures(ThresholdEntry),
+    /// `{ attestation = TYPE, by = […] }`
+    Attestation(AttestationEntry),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct AttestationEntry {
+    pub(crate) predicate_type: PredicateType,
+    pub(crate) by: Vec<At<SignerName>>,
 }
 
 #[derive(Clone, Debug)]
@@ -117,8 +155,8 @@ pub(crate) enum DockerReference {
 }
 
 const ROOT: Fields = Fields {
-    known: &["version", "mode", "keys", "certificates", "signers", "rules", "blocked"],
-    unsupported: &["exceptions", "sigstore", "repositories", "revocation", "break-glass"],
+    known: &["version", "mode", "keys", "certificates", "sigstore", "signers", "rules", "blocked"],
+    unsupported: &["exceptions", "repositories", "revocation", "break-glass"],
 };
 const BLOCKED: Fields = Fields { known: &["digest", "reason"], unsupported: &["images", "expires"] };
 
@@ -150,8 +188,11 @@ impl PolicyDocument {
             KeySource::File(path) => Some(path.as_str()),
             KeySource::Pem(_) | KeySource::Token(_) => None,
         });
-        let anchors = self.stores.iter().flat_map(|store| &store.anchors).map(|path| path.value.as_str());
-        let mut files: Vec<&str> = keys.chain(anchors).collect();
+        let stores = self.stores.iter();
+        let anchors =
+            stores.flat_map(|store| [&store.anchors, &store.signing_authority, &store.timestamping]).flatten();
+        let roots = self.roots.iter().map(|root| &root.file);
+        let mut files: Vec<&str> = keys.chain(anchors.chain(roots).map(|path| path.value.as_str())).collect();
         files.sort_unstable();
         files.dedup();
         files
@@ -181,8 +222,9 @@ fn read_document(source: &Source, root: &Section<'_, '_>, problems: &mut Problem
     }
     let keys = trusted::read_keys(root, problems);
     let stores = trusted::read_stores(root, problems);
-    let signers = trusted::read_signers(root, problems);
-    trusted::check_references(root, &keys, &stores, &signers, problems);
+    let roots = trusted::read_roots(root, problems);
+    let signers = signers::read_signers(root, problems);
+    signers::check_references(root, &Known { keys: &keys, stores: &stores, roots: &roots }, &signers, problems);
     let names = rules::Names::new(root, &keys, &stores, &signers);
     let rules = rules::read_rules(root, mode.unwrap_or(Mode::Enforce), &names, problems);
     let blocked = read_blocked(root, problems);
@@ -192,6 +234,7 @@ fn read_document(source: &Source, root: &Section<'_, '_>, problems: &mut Problem
         mode: mode?,
         keys,
         stores,
+        roots,
         signers,
         rules,
         blocked,

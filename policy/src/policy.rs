@@ -6,7 +6,7 @@ use std::{
 };
 
 use assay_admission::{CandidateName, Digest, Mode, Repository};
-use assay_verify::{DistinguishedNamePattern, SignerName, Trust};
+use assay_verify::{DistinguishedNamePattern, IdentityPattern, PredicateType, SignerName, Trust};
 
 use crate::{
     document::{DockerReference, SignedDocument},
@@ -46,7 +46,20 @@ pub(crate) enum Demand {
     /// Nothing: the policy says `accept = "unsigned"`.
     Unsigned,
     /// All of these; at least one.
-    Signatures(Vec<Threshold>),
+    Requirements(Vec<Requirement>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Requirement {
+    Signatures(Threshold),
+    Attestation(AttestationDemand),
+}
+
+/// A statement of this type, by any of these.
+#[derive(Clone, Debug)]
+pub(crate) struct AttestationDemand {
+    pub(crate) predicate_type: PredicateType,
+    pub(crate) by: Vec<Authority>,
 }
 
 /// So many distinct signers out of these.
@@ -67,8 +80,24 @@ pub(crate) struct Authority {
 pub(crate) enum Identity {
     /// By the key's hash rather than its name in the policy: one key may have several names there.
     Key { spki_sha256: String },
+    /// By the name too: a key whose signatures have to stand in a log may have another name that asks for less.
+    LoggedKey { name: SignerName, spki_sha256: String },
     /// By a certificate of this store with this subject.
     Certificate { store: SignerName, subject: DistinguishedNamePattern },
+    /// By an identity that an authority of this Sigstore root certified.
+    Certified { root: SignerName, pattern: IdentityPattern },
+}
+
+impl Rule {
+    fn asks_for_attestations(&self) -> bool {
+        match &self.demand {
+            Demand::Unsigned => false,
+            Demand::Requirements(requirements) => requirements.iter().any(|requirement| match requirement {
+                Requirement::Signatures(_) => false,
+                Requirement::Attestation(_) => true,
+            }),
+        }
+    }
 }
 
 impl Policy {
@@ -100,6 +129,14 @@ impl Policy {
             return vec![repository.clone()];
         }
         hosts.iter().filter_map(|host| Repository::new(host, repository.path()).ok()).collect()
+    }
+
+    /// Whether a rule that an image of these names and digests may fall under asks for an attestation, so that those that there are
+    /// have to be looked at.
+    #[must_use]
+    pub fn asks_for_attestations(&self, names: &[CandidateName], digests: &[Digest]) -> bool {
+        let names: Vec<&CandidateName> = names.iter().collect();
+        self.readings(&names, digests).iter().filter_map(|reading| reading.rule).any(Rule::asks_for_attestations)
     }
 
     /// SHA-256 of the policy's text, lower-case hex.

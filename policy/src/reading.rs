@@ -1,12 +1,15 @@
 //! One way to read an image's name: the rule that it leads to, and whether the image satisfies that rule.
 
-use assay_admission::{CandidateName, DenyCode, Digest, ImageRef, Mode, Reason, UnixTime};
-use assay_verify::{BoundImage, Fact, Findings, Signer};
+use assay_admission::{CandidateName, DenyCode, Descriptor, Digest, ImageRef, Mode, Reason, UnixTime};
+use assay_verify::{
+    Attestation, AttestationFindings, AttestationRejection, BoundImage, Fact, Findings, LimitReached, RejectionReason,
+    Signer,
+};
 
 use crate::{
     case::Collection,
     document::{DockerReference, SignedDocument},
-    policy::{Demand, Policy, Rule, Threshold},
+    policy::{AttestationDemand, Authority, Demand, Policy, Requirement, Rule},
 };
 
 /// A name (none for an import) and what the policy has for it.
@@ -17,6 +20,14 @@ pub(crate) struct Reading<'a> {
     pub(crate) rule: Option<&'a Rule>,
     pub(crate) mode: Mode,
     is_catch_all: bool,
+}
+
+/// What is proved of an image, and whether that is all that there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proved<'a> {
+    pub(crate) findings: &'a Findings,
+    pub(crate) attestations: &'a AttestationFindings,
+    pub(crate) collection: &'a Collection,
 }
 
 /// A reading, with what an image is worth under it.
@@ -69,7 +80,7 @@ impl<'a> Reading<'a> {
     pub(crate) const fn can_suffice(&self) -> bool {
         match (self.rule, self.mode) {
             (Some(rule), Mode::Enforce) => match rule.demand {
-                Demand::Signatures(_) => !self.is_catch_all,
+                Demand::Requirements(_) => !self.is_catch_all,
                 Demand::Unsigned => false,
             },
             (Some(_), Mode::Warn | Mode::Observe) | (None, Mode::Enforce | Mode::Warn | Mode::Observe) => false,
@@ -82,7 +93,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Judges an image whose documents belong together.
-    pub(crate) fn judge(self, image: &BoundImage, findings: &Findings, collection: &Collection) -> Judged<'a> {
+    pub(crate) fn judge(self, image: &BoundImage, proved: &Proved<'_>) -> Judged<'a> {
         let Some(rule) = self.rule else {
             // containerd's transfer service unpacks an import before it makes the image's record.
             let detail = match self.name {
@@ -94,31 +105,37 @@ impl<'a> Reading<'a> {
             };
             return self.with(Worth::Unsatisfied(vec![Reason::new(DenyCode::NoRule, detail)]));
         };
-        let thresholds = match &rule.demand {
+        let requirements = match &rule.demand {
             Demand::Unsigned => return self.with(Worth::Satisfied { holds_until: None }),
-            Demand::Signatures(thresholds) => thresholds,
+            Demand::Requirements(requirements) => requirements,
         };
-        if let Some(limit) = findings.limit {
+        if let Some(limit) = proved.limit(requirements) {
             let detail = format!("{}: {limit}", self.place());
             return self.with(Worth::Unsatisfied(vec![Reason::new(DenyCode::Limit, detail)]));
         }
-        let facts: Vec<&Fact> =
-            findings.facts.iter().filter(|fact| self.objection(rule, image, fact).is_none()).collect();
+        let facts: Vec<&Fact> = proved.facts().filter(|fact| self.objection(rule, image, fact).is_none()).collect();
         let signers: Vec<&Signer> = facts.iter().map(|fact| fact.signer()).collect();
+        let is_met = |requirement: &Requirement| match requirement {
+            Requirement::Signatures(threshold) => threshold.count(&signers).is_satisfied,
+            Requirement::Attestation(demand) => proved.attestations.attestations.iter().any(|attestation| {
+                demand.is_met_by(attestation) && wrong_document(rule, image, attestation.subject()).is_none()
+            }),
+        };
         // An empty list satisfies nothing; the compiler makes no such rule, and this does not rely on it.
-        if !thresholds.is_empty() && thresholds.iter().all(|threshold| threshold.count(&signers).is_satisfied) {
-            let counted = facts.iter().filter(|fact| thresholds.iter().any(|threshold| threshold.names(fact.signer())));
+        if !requirements.is_empty() && requirements.iter().all(is_met) {
+            let counted = facts.iter().filter(|fact| is_counted(requirements, fact.signer()));
             return self.with(Worth::Satisfied { holds_until: counted.filter_map(|fact| fact.holds_until()).min() });
         }
-        let mut reasons = match collection {
+        let mut reasons = match proved.collection {
             Collection::Complete => Vec::new(),
             Collection::Failed(reasons) if reasons.is_empty() => {
                 vec![Reason::new(DenyCode::EvidenceUnavailable, self.place())]
             }
             Collection::Failed(reasons) => reasons.clone(),
         };
-        let detail = self.shortfall(rule, thresholds, &signers, image, findings);
-        if !(findings.facts.is_empty() && findings.rejections.is_empty()) {
+        let unmet: Vec<&Requirement> = requirements.iter().filter(|requirement| !is_met(requirement)).collect();
+        let detail = self.shortfall(rule, &unmet, &signers, image, proved);
+        if !proved.is_empty() {
             reasons.push(Reason::new(DenyCode::NotSatisfied, detail));
         } else if reasons.is_empty() {
             reasons.push(Reason::new(DenyCode::NoSignature, detail));
@@ -128,21 +145,8 @@ impl<'a> Reading<'a> {
 
     /// Why a fact does not count under this name, whoever signed.
     pub(crate) fn objection(&self, rule: &Rule, image: &BoundImage, fact: &Fact) -> Option<String> {
-        let subject = fact.subject();
-        let is_manifest = subject.digest == image.manifest().digest;
-        let is_index = image.indexes().iter().any(|index| index.digest == subject.digest);
-        let is_right_document = match rule.signed {
-            SignedDocument::Either => is_manifest || is_index,
-            SignedDocument::Index => is_index,
-            SignedDocument::Manifest => is_manifest,
-        };
-        if !is_right_document {
-            let wanted = match rule.signed {
-                SignedDocument::Either => "the image's index or manifest",
-                SignedDocument::Index => "the image's index",
-                SignedDocument::Manifest => "the platform's manifest",
-            };
-            return Some(format!("it signs {}, and {wanted} must be signed", subject.digest));
+        if let Some(objection) = wrong_document(rule, image, fact.subject()) {
+            return Some(objection);
         }
         match (rule.docker_reference, fact.identity()) {
             (DockerReference::Ignore, _) | (DockerReference::Enforce, None | Some("")) => None,
@@ -176,25 +180,30 @@ impl<'a> Reading<'a> {
     fn shortfall(
         &self,
         rule: &Rule,
-        thresholds: &[Threshold],
+        unmet: &[&Requirement],
         signers: &[&Signer],
         image: &BoundImage,
-        findings: &Findings,
+        proved: &Proved<'_>,
     ) -> String {
         let mut text = self.place();
-        for threshold in thresholds {
-            let count = threshold.count(signers);
-            if !count.is_satisfied {
-                let of: Vec<&str> = threshold.of.iter().map(|authority| authority.name.as_str()).collect();
-                let counted: Vec<&str> = count.counted.iter().map(|name| name.as_str()).collect();
-                let counted = if counted.is_empty() { "none".to_owned() } else { counted.join(", ") };
-                text += &format!(": {} of [{}] needed; counted: {counted}", threshold.signatures, of.join(", "));
+        for requirement in unmet {
+            match requirement {
+                Requirement::Signatures(threshold) => {
+                    let counted: Vec<&str> =
+                        threshold.count(signers).counted.iter().map(|name| name.as_str()).collect();
+                    let counted = if counted.is_empty() { "none".to_owned() } else { counted.join(", ") };
+                    let of = names(&threshold.of);
+                    text += &format!(": {} of [{of}] needed; counted: {counted}", threshold.signatures);
+                }
+                Requirement::Attestation(demand) => {
+                    let by = names(&demand.by);
+                    text += &format!(": an attestation of type {} by one of [{by}] needed", demand.predicate_type);
+                }
             }
         }
-        let objection = findings
-            .facts
-            .iter()
-            .filter(|fact| thresholds.iter().any(|threshold| threshold.names(fact.signer())))
+        let objection = proved
+            .facts()
+            .filter(|fact| unmet.iter().any(|requirement| requirement.counts(fact.signer())))
             .find_map(|fact| self.objection(rule, image, fact));
         if let Some(objection) = objection {
             text += &format!("; a signature does not count: {objection}");
@@ -210,6 +219,69 @@ impl<'a> Reading<'a> {
             None => name,
         }
     }
+}
+
+impl Proved<'_> {
+    /// What was signed, as far as the policy's own stores ask.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &Fact> {
+        // A store tolerates what the policy says that it only tells: `revocation = "log"`.
+        self.findings.facts.iter().chain(self.findings.tolerated.iter().map(|tolerated| &tolerated.fact))
+    }
+
+    /// A limit that was reached while something was looked for that these ask for.
+    fn limit(&self, requirements: &[Requirement]) -> Option<LimitReached> {
+        requirements.iter().find_map(|requirement| match requirement {
+            Requirement::Signatures(_) => self.findings.limit,
+            Requirement::Attestation(_) => self.attestations.limit,
+        })
+    }
+
+    /// Whether nothing was found that is or looks like a signature or an attestation.
+    fn is_empty(&self) -> bool {
+        let is_attestation = |rejection: &AttestationRejection| rejection.reason != RejectionReason::Signature;
+        self.facts().next().is_none()
+            && self.findings.rejections.is_empty()
+            && self.attestations.attestations.is_empty()
+            && !self.attestations.rejections.iter().any(is_attestation)
+    }
+}
+
+impl Requirement {
+    /// Whether a signature by `signer` is one of those that it counts.
+    fn counts(&self, signer: &Signer) -> bool {
+        match self {
+            Self::Signatures(threshold) => threshold.names(signer),
+            Self::Attestation(_) => false,
+        }
+    }
+}
+
+impl AttestationDemand {
+    fn is_met_by(&self, attestation: &Attestation) -> bool {
+        attestation.predicate_type() == self.predicate_type.as_str()
+            && self.by.iter().any(|authority| authority.matches(attestation.signer()))
+    }
+}
+
+fn is_counted(requirements: &[Requirement], signer: &Signer) -> bool {
+    requirements.iter().any(|requirement| requirement.counts(signer))
+}
+
+/// "a, b", for details.
+fn names(authorities: &[Authority]) -> String {
+    authorities.iter().map(|authority| authority.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a statement about `subject` is not one about the document that the rule wants.
+fn wrong_document(rule: &Rule, image: &BoundImage, subject: &Descriptor) -> Option<String> {
+    let is_manifest = subject.digest == image.manifest().digest;
+    let is_index = image.indexes().iter().any(|index| index.digest == subject.digest);
+    let (is_right_document, wanted) = match rule.signed {
+        SignedDocument::Either => (is_manifest || is_index, "the image's index or manifest"),
+        SignedDocument::Index => (is_index, "the image's index"),
+        SignedDocument::Manifest => (is_manifest, "the platform's manifest"),
+    };
+    (!is_right_document).then(|| format!("it signs {}, and {wanted} must be signed", subject.digest))
 }
 
 impl Judged<'_> {

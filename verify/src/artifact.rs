@@ -10,7 +10,7 @@ use crate::{
     failure::{Failure, malformed},
     image::BoundImage,
     limits::{Budget, LimitReached, MAX_BLOBS},
-    notation::{self, NotaryResult},
+    notation,
     oci::{self, Layer, Manifest},
     simple_signing,
     trust::Trust,
@@ -53,7 +53,7 @@ pub(crate) fn verify(
             }
         };
         budget.spend_signature()?;
-        match verify_layer(question, artifact, layer, format, budget, &mut findings.notary) {
+        match verify_layer(question, artifact, layer, format, budget, findings) {
             Ok(facts) => findings.facts.extend(facts),
             Err(Failure::Exhausted(limit)) => return Err(limit),
             Err(Failure::Rejected(reason)) => findings.rejections.push(Rejection {
@@ -123,13 +123,13 @@ fn verify_layer(
     layer: &Layer,
     format: Format,
     budget: &mut Budget,
-    notary: &mut Vec<NotaryResult>,
+    findings: &mut Findings,
 ) -> Result<Vec<Fact>, Failure> {
     let blob = blob_of(artifact, layer)?;
     match format {
         Format::SigstoreBundle => bundle::verify(question, blob, budget),
         Format::CosignSimpleSigning => simple_signing::verify(question, blob, &layer.annotations, budget),
-        Format::NotationJws | Format::NotationCose => notation::verify(question, blob, format, budget, notary),
+        Format::NotationJws | Format::NotationCose => notation::verify(question, blob, format, budget, findings),
     }
 }
 

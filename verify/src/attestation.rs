@@ -21,10 +21,12 @@ pub use predicate::{
     Component, CycloneDx, Discovered, OpenVex, Package, Predicate, Provenance, Report, Resource, Sarif, Severity, Spdx,
     VerificationResult, VerificationSummary, VexStatement, VexStatus, Vulnerabilities,
 };
+pub use predicate_type::{PredicateType, PredicateTypeError};
 pub use statement::{StatementVersion, UnprovedStatement, read_unproved};
 
 mod dsse;
 mod predicate;
+mod predicate_type;
 mod statement;
 
 /// How an attestation is wrapped.

@@ -1,6 +1,8 @@
 //! Signature artifacts as they were collected: untrusted bytes with their place.
 
-use assay_admission::{Digest, Document};
+use std::{collections::BTreeMap, sync::Arc};
+
+use assay_admission::{Digest, Document, UnixTime};
 
 use crate::limits::{
     LimitReached, MAX_ANSWER_BYTES, MAX_ARTIFACTS, MAX_BLOBS, MAX_LIST_BYTES, MAX_OCSP_ANSWERS, MAX_REVOCATION_LISTS,
@@ -53,6 +55,7 @@ pub struct RevocationList {
 pub struct RevocationEvidence {
     lists: Vec<RevocationList>,
     answers: Vec<Vec<u8>>,
+    newest: Arc<BTreeMap<Digest, UnixTime>>,
 }
 
 impl RevocationEvidence {
@@ -68,15 +71,30 @@ impl RevocationEvidence {
         within(answers.len(), "OCSP answers", MAX_OCSP_ANSWERS)?;
         lists.iter().try_for_each(|list| within(list.der.len(), "bytes of a revocation list", MAX_LIST_BYTES))?;
         answers.iter().try_for_each(|answer| within(answer.len(), "bytes of an OCSP answer", MAX_ANSWER_BYTES))?;
-        Ok(Self { lists, answers })
+        Ok(Self { lists, answers, newest: Arc::default() })
     }
 
-    pub(crate) fn lists(&self) -> &[RevocationList] {
+    /// The same, knowing when the newest list or answer about each thing was made that was ever seen
+    /// ([`SeenAnswer`](crate::SeenAnswer)): older ones do not count.
+    #[must_use]
+    pub fn knowing(self, newest: Arc<BTreeMap<Digest, UnixTime>>) -> Self {
+        Self { newest, ..self }
+    }
+
+    /// The lists.
+    #[must_use]
+    pub fn lists(&self) -> &[RevocationList] {
         &self.lists
     }
 
-    pub(crate) fn answers(&self) -> &[Vec<u8>] {
+    /// The OCSP answers.
+    #[must_use]
+    pub fn answers(&self) -> &[Vec<u8>] {
         &self.answers
+    }
+
+    pub(crate) fn newest(&self, about: &Digest) -> Option<UnixTime> {
+        self.newest.get(about).copied()
     }
 }
 

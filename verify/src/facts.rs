@@ -303,11 +303,23 @@ pub enum RejectionReason {
     Limit(#[from] LimitReached),
 }
 
+/// A Notary Project signature whose enforced checks all hold and another does not: its store's level says that this is only told.
+/// It is proved as far as the level asks, and no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tolerated {
+    /// What would be proved if the other check held too.
+    pub fact: Fact,
+    /// Why that check does not hold.
+    pub reason: RejectionReason,
+}
+
 /// All that was found out about one image's evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// What is proved.
     pub facts: Vec<Fact>,
+    /// What a store's level tolerates. Whoever did not choose that level has no use for it.
+    pub tolerated: Vec<Tolerated>,
     /// What counts for nothing, and why.
     pub rejections: Vec<Rejection>,
     /// How each check of each Notary Project signature ended, for every store that was asked.

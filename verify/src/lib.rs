@@ -26,20 +26,20 @@ mod tuf;
 
 pub use attestation::{
     Attestation, AttestationFindings, AttestationFormat, AttestationRejection, Component, CycloneDx, Discovered,
-    OpenVex, Package, Predicate, Provenance, Report, Resource, Sarif, Severity, Spdx, StatementVersion,
-    UnprovedStatement, VerificationResult, VerificationSummary, VexStatement, VexStatus, Vulnerabilities,
-    read_unproved,
+    OpenVex, Package, Predicate, PredicateType, PredicateTypeError, Provenance, Report, Resource, Sarif, Severity,
+    Spdx, StatementVersion, UnprovedStatement, VerificationResult, VerificationSummary, VexStatement, VexStatus,
+    Vulnerabilities, read_unproved,
 };
 pub use blob::{BlobSignature, verify_blob};
 pub use evidence::{Artifact, Evidence, FoundBy, RevocationEvidence, RevocationList};
-pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer};
+pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer, Tolerated};
 pub use image::{BindError, BoundImage, bind, claim_of};
 pub use limits::{Budget, LimitReached};
 pub use name::{DistinguishedNamePattern, PatternError};
 pub use notation::{
-    Action, Check, CheckOutcome, CheckResult, Demand, Level, LevelError, NotaryResult, Standing, StatementProblem,
-    TrustPolicyDocument, TrustPolicyError, TrustPolicyStatement, TrustStoreKind, TrustStoreName, UnknownWord,
-    VerificationLevel,
+    Action, Check, CheckOutcome, CheckResult, Demand, Level, LevelError, NotaryResult, RevocationSource, SeenAnswer,
+    SeenAt, Standing, StatementProblem, TrustPolicyDocument, TrustPolicyError, TrustPolicyStatement, TrustStoreKind,
+    TrustStoreName, UnknownWord, VerificationLevel,
 };
 pub use sigstore::{BlobDigests, BlobHasher, EntryError, SctError, SigstoreError, TimestampError};
 pub use trust::{

@@ -7,7 +7,7 @@ use assay_admission::{Descriptor, Document};
 
 use crate::{
     artifact::Question,
-    facts::{Fact, Format, RejectionReason, Signer},
+    facts::{Fact, Findings, Format, RejectionReason, Signer, Tolerated},
     failure::{Failure, malformed},
     image::BoundImage,
     json::parse_object,
@@ -25,6 +25,7 @@ pub(crate) use fuzzing::{fuzz_chain, fuzz_envelope, fuzz_ocsp, fuzz_revocation, 
 pub(crate) use headers::{EXPIRY, SIGNING_SCHEME, SIGNING_TIME, X509_SCHEME};
 pub use level::{Action, Check, Level, LevelError, UnknownWord, VerificationLevel};
 pub use result::{CheckOutcome, CheckResult, NotaryResult, Standing};
+pub use revocation::{RevocationSource, SeenAnswer, SeenAt};
 pub use trust_policy::{
     Demand, StatementProblem, TrustPolicyDocument, TrustPolicyError, TrustPolicyStatement, TrustStoreKind,
     TrustStoreName,
@@ -75,7 +76,7 @@ pub(crate) fn verify(
     blob: &Document,
     format: Format,
     budget: &mut Budget,
-    results: &mut Vec<NotaryResult>,
+    findings: &mut Findings,
 ) -> Result<Vec<Fact>, Failure> {
     let envelope = match format {
         Format::NotationJws => jws::read(blob.bytes())?,
@@ -117,23 +118,28 @@ pub(crate) fn verify(
             spki_sha256: key.spki_sha256(),
         };
         let judged = judge::judge(question, &signed, (name, store), &signer, budget).map_err(Failure::Exhausted)?;
+        let fact = Fact {
+            signer,
+            format,
+            subject: subject.clone(),
+            envelope: *blob.digest(),
+            identity: None,
+            annotations: annotations.clone(),
+            claimed_time: Some(signed.attributes.signing_time),
+            holds_until: judged.holds_until,
+        };
         match judged.result.standing() {
-            Standing::Proved => facts.push(Fact {
-                signer,
-                format,
-                subject: subject.clone(),
-                envelope: *blob.digest(),
-                identity: None,
-                annotations: annotations.clone(),
-                claimed_time: Some(signed.attributes.signing_time),
-                holds_until: judged.holds_until,
-            }),
-            // What is only tolerated is not proved: the caller who chose that level reads it from the results.
-            Standing::Tolerated(reason) | Standing::Refused(reason) => {
+            Standing::Proved => facts.push(fact),
+            // What is only tolerated is not proved: the caller who chose that level looks for it.
+            Standing::Tolerated(reason) => {
+                findings.tolerated.push(Tolerated { fact, reason: reason.clone() });
+                refusal.get_or_insert(reason);
+            }
+            Standing::Refused(reason) => {
                 refusal.get_or_insert(reason);
             }
         }
-        results.push(judged.result);
+        findings.notary.push(judged.result);
     }
     match (facts.is_empty(), refusal) {
         (true, Some(reason)) => Err(reason.into()),

@@ -1,18 +1,23 @@
 //! One question while it is judged: the images it is about, bound to their documents, with what was collected for each.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use assay_admission::{
     AdmissionRequest, CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageClaim, Namespace, Outcome,
-    Platform, Purpose, Reason, Subject, UnixTime,
+    Platform, Purpose, Reason, Subject,
 };
-use assay_policy::{AskedChain, Case, CaseImage, Collection, Decision, ImageState};
-use assay_verify::{Artifact, BindError, BoundImage, Budget, Evidence, Findings, bind, claim_of};
+use assay_policy::{AskedChain, Decision};
+use assay_verify::{Artifact, BindError, BoundImage, RevocationSource, bind, claim_of};
 
-use super::{Judge, Stages};
+use super::Judge;
 use crate::{
     active::Loaded,
     collect::{Collected, Wanted},
+    evidence_store::Brought,
 };
 
 /// Repositories asked for one image's signatures. A name seldom leads to more than two.
@@ -23,27 +28,31 @@ pub(super) const MAX_COLLECTED_IMAGES: usize = 16;
 /// A question with everything known about it so far.
 #[derive(Debug)]
 pub(crate) struct OpenCase {
-    gate: Gate,
-    namespace: Namespace,
-    chain: Option<AskedChain>,
+    pub(super) gate: Gate,
+    pub(super) namespace: Namespace,
+    pub(super) chain: Option<AskedChain>,
     /// The likeliest to be the one in question first.
-    images: Vec<OpenImage>,
+    pub(super) images: Vec<OpenImage>,
     /// Images whose documents were left out of the question.
-    alike: Vec<ImageClaim>,
+    pub(super) alike: Vec<ImageClaim>,
     /// Documents that came from the registry rather than from the gate.
     fetched: Vec<Document>,
+    /// Revocation lists and OCSP answers.
+    pub(super) brought: Brought,
+    /// Where revocation was asked about already.
+    pub(super) asked: HashSet<RevocationSource>,
 }
 
 #[derive(Clone, Debug)]
-struct OpenImage {
-    claim: ImageClaim,
-    bound: Result<Arc<BoundImage>, Reason>,
-    artifacts: Vec<Artifact>,
+pub(super) struct OpenImage {
+    pub(super) claim: ImageClaim,
+    pub(super) bound: Result<Arc<BoundImage>, Reason>,
+    pub(super) artifacts: Vec<Artifact>,
     /// Artifacts that are not kept yet.
     fresh: Vec<Artifact>,
-    problems: Vec<Reason>,
-    /// Whether a registry was asked for its signatures.
-    was_collected: bool,
+    pub(super) problems: Vec<Reason>,
+    /// Whether a registry was asked for its signatures, and then whether for its attestations too.
+    was_collected: Option<bool>,
 }
 
 /// Whether nothing that could still be collected would change the decision for the better: any refused image of a chain might
@@ -82,7 +91,7 @@ const fn is_final(code: DenyCode) -> bool {
 
 impl Judge {
     /// Binds the documents of every image in question and takes what evidence is kept.
-    pub(super) async fn open_case(&self, request: &AdmissionRequest) -> Result<OpenCase, Reason> {
+    pub(super) async fn open_case(&self, request: &AdmissionRequest, loaded: &Loaded) -> Result<OpenCase, Reason> {
         let mut case = match request.subject() {
             Subject::Chain { chain, purpose, images, alike } => OpenCase {
                 gate: request.gate(),
@@ -94,6 +103,8 @@ impl Judge {
                     .collect(),
                 alike: alike.clone(),
                 fetched: Vec::new(),
+                brought: Brought::default(),
+                asked: HashSet::new(),
             },
             Subject::Image { name, top } => {
                 let top = match (top, name.reference.digest()) {
@@ -104,7 +115,7 @@ impl Judge {
                     (Some(digest), _) | (None, Some(digest)) => Some(*digest),
                     (None, None) => None,
                 };
-                self.open_by_name(request, name, top).await?
+                self.open_by_name(request, loaded, name, top).await?
             }
         };
         for image in &mut case.images {
@@ -119,6 +130,7 @@ impl Judge {
     async fn open_by_name(
         &self,
         request: &AdmissionRequest,
+        loaded: &Loaded,
         candidate: &CandidateName,
         top: Option<Digest>,
     ) -> Result<OpenCase, Reason> {
@@ -126,17 +138,19 @@ impl Judge {
         let platform = request.platform();
         let mut documents = request.documents().clone();
         let mut fetched = Collected::default();
-        let mut was_collected = false;
+        let mut was_collected = None;
         let mut claimed = top.map(|top| self.claim(&top, &mut documents, platform, candidate));
         if !matches!(claimed, Some(Ok(_))) {
             let reference = match top {
                 Some(top) => name.repository().clone().with_digest(top),
                 None => name.clone(),
             };
-            let wanted = Wanted { reference, image_for: Some(platform.clone()), subjects: Vec::new() };
+            let digests: Vec<Digest> = top.into_iter().collect();
+            let attestations = loaded.policy.asks_for_attestations(std::slice::from_ref(candidate), &digests);
+            let wanted = Wanted { reference, image_for: Some(platform.clone()), subjects: Vec::new(), attestations };
             fetched = self.collector.collect(wanted, self.waits.collection).await;
             // With an image's own documents, the fetcher brings their signatures.
-            was_collected = true;
+            was_collected = Some(attestations);
             documents.extend(fetched.documents.clone());
             let found = top.or(fetched.top).ok_or_else(|| {
                 fetched
@@ -164,6 +178,8 @@ impl Judge {
             images: vec![image],
             alike: Vec::new(),
             fetched: fetched.documents.into_values().collect(),
+            brought: Brought::default(),
+            asked: HashSet::new(),
         })
     }
 
@@ -198,9 +214,11 @@ impl Judge {
         let mut has_asked = false;
         for image in case.images.iter_mut().take(most) {
             let subjects = image.subjects();
-            if subjects.is_empty() || std::mem::replace(&mut image.was_collected, true) {
+            let attestations = loaded.policy.asks_for_attestations(&image.claim.names, &subjects);
+            if subjects.is_empty() || image.was_collected.is_some_and(|with_them| with_them || !attestations) {
                 continue;
             }
+            image.was_collected = Some(attestations);
             has_asked = true;
             let repositories: BTreeSet<_> =
                 image.claim.names.iter().flat_map(|name| loaded.policy.repositories_for(name)).collect();
@@ -211,7 +229,8 @@ impl Judge {
                     image.problems.push(Reason::new(DenyCode::EvidenceUnavailable, detail));
                     continue;
                 }
-                let wanted = Wanted { reference: repository.into(), image_for: None, subjects: subjects.clone() };
+                let subjects = subjects.clone();
+                let wanted = Wanted { reference: repository.into(), image_for: None, subjects, attestations };
                 let collected = self.collector.collect(wanted, left).await;
                 image.problems.extend(collected.problems);
                 image.fresh.extend(collected.artifacts);
@@ -231,12 +250,12 @@ impl OpenImage {
             artifacts: Vec::new(),
             fresh: Vec::new(),
             problems: Vec::new(),
-            was_collected: false,
+            was_collected: None,
         }
     }
 
     /// The documents whose signatures count for this image.
-    fn subjects(&self) -> Vec<Digest> {
+    pub(super) fn subjects(&self) -> Vec<Digest> {
         self.bound
             .as_ref()
             .map_or_else(|_| Vec::new(), |bound| bound.subjects().map(|descriptor| descriptor.digest).collect())
@@ -244,26 +263,6 @@ impl OpenImage {
 }
 
 impl OpenCase {
-    /// Verifies and decides, on a thread of its own: signatures cost up to a millisecond each.
-    pub(super) async fn decide(&self, loaded: &Arc<Loaded>, at: UnixTime, stages: Stages) -> Result<Decision, Reason> {
-        let loaded = Arc::clone(loaded);
-        let question = Self {
-            gate: self.gate,
-            namespace: self.namespace.clone(),
-            chain: self.chain,
-            images: self.images.clone(),
-            alike: self.alike.clone(),
-            fetched: Vec::new(),
-        };
-        let decide = move || decide(&loaded, &question, at, stages);
-        let decided = tokio::task::spawn_blocking(decide).await;
-        match decided {
-            Ok(decision) => Ok(decision),
-            Err(failure) if failure.is_panic() => Err(Reason::new(DenyCode::Internal, "verification panicked")),
-            Err(_) => Err(Reason::new(DenyCode::Internal, "verification was cut off")),
-        }
-    }
-
     /// The layer chains for which the decision is the same: to extract one, those that every image contains. If the documents
     /// of any are not bound to each other or were left out, or nothing is to be extracted, that is the chain that was asked
     /// about alone.
@@ -287,56 +286,6 @@ impl OpenCase {
     pub(super) fn into_collected(self) -> (Vec<Document>, Vec<Artifact>) {
         (self.fetched, self.images.into_iter().flat_map(|image| image.fresh).collect())
     }
-}
-
-fn decide(loaded: &Loaded, question: &OpenCase, at: UnixTime, stages: Stages) -> Decision {
-    let OpenCase { gate, namespace, chain, images, alike, fetched: _ } = question;
-    let (gate, chain) = (*gate, *chain);
-    let findings: Vec<Findings> = images
-        .iter()
-        .map(|image| match (&image.bound, Evidence::new(image.artifacts.clone())) {
-            (Ok(bound), Ok(evidence)) => {
-                (stages.verify)(bound, &evidence, loaded.policy.trust(), at, &mut Budget::default())
-            }
-            (Ok(_), Err(limit)) => Findings { limit: Some(limit), ..Findings::default() },
-            (Err(_), _) => Findings::default(),
-        })
-        .collect();
-    let collections: Vec<Collection> = images
-        .iter()
-        .map(|image| match image.problems.as_slice() {
-            [] => Collection::Complete,
-            problems => Collection::Failed(problems.to_vec()),
-        })
-        .collect();
-    let likeliest = images.first().map(|image| image.claim.manifest);
-    let alike = alike.iter().map(|claim| CaseImage {
-        manifest: claim.manifest,
-        config: claim.config,
-        names: claim.names.clone(),
-        state: ImageState::Alike(&claim.indexes),
-    });
-    let images = images
-        .iter()
-        .zip(&findings)
-        .zip(&collections)
-        .map(|((image, findings), collection)| CaseImage {
-            manifest: image.claim.manifest,
-            config: image.claim.config,
-            names: image.claim.names.clone(),
-            state: match &image.bound {
-                // A chain that the documents do not contain is a contradiction, whatever the gate claimed.
-                Ok(bound) if chain.is_some_and(|chain| !chain.is_of(bound)) => ImageState::Unbound(Reason::new(
-                    DenyCode::Malformed,
-                    "the config does not have the layer chain where it is wanted",
-                )),
-                Ok(bound) => ImageState::Bound { image: bound, findings, collection },
-                Err(reason) => ImageState::Unbound(reason.clone()),
-            },
-        })
-        .chain(alike)
-        .collect();
-    (stages.decide)(&loaded.policy, &Case { gate, namespace: Some(namespace), chain, likeliest, images })
 }
 
 fn reason_of(error: &BindError) -> Reason {

@@ -4,6 +4,7 @@
 mod chains;
 mod faults;
 mod panics;
+mod revocation;
 
 use std::{
     collections::BTreeMap,
@@ -51,6 +52,10 @@ enum Fetcher {
 struct Played {
     does: Mutex<Fetcher>,
     asked: AtomicUsize,
+    /// What every revocation address answers.
+    list: Mutex<Option<Vec<u8>>>,
+    /// The revocation addresses that were asked.
+    urls: Mutex<Vec<String>>,
 }
 
 #[tonic::async_trait]
@@ -75,6 +80,11 @@ impl Collect for Played {
             Ok(artifacts) => Collected { artifacts, ..Collected::default() },
             Err(reason) => Collected { problems: vec![reason], ..Collected::default() },
         }
+    }
+
+    async fn revocation(&self, url: String, _: Option<Vec<u8>>, _: Duration) -> Result<Vec<u8>, Reason> {
+        self.urls.lock().unwrap().push(url.clone());
+        self.list.lock().unwrap().clone().ok_or_else(|| Reason::new(DenyCode::EvidenceUnavailable, url))
     }
 
     async fn health(&self) -> Result<String, String> {
@@ -108,7 +118,12 @@ impl Scene {
 
     async fn with_log(folder: tempfile::TempDir, log: &Path, fetcher: Fetcher) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
-        let fetcher = Arc::new(Played { does: Mutex::new(fetcher), asked: AtomicUsize::new(0) });
+        let fetcher = Arc::new(Played {
+            does: Mutex::new(fetcher),
+            asked: AtomicUsize::new(0),
+            list: Mutex::default(),
+            urls: Mutex::default(),
+        });
         let log = Arc::new(Log::open(log, "assay.test/node").unwrap().0);
         let policy = Arc::new(ActivePolicy::new(folder.path().join("policy.toml"), folder.path()));
         let judge = judge(folder.path(), &policy, &fetcher, &log);

@@ -1,10 +1,8 @@
 //! `assay verify --type`: which attestations of an image count for someone who trusts just the given key, the way
 //! `cosign verify-attestation` does it. Says of every other one why it does not; decides nothing about what is attested.
 
-use std::str::FromStr;
-
 use assay_admission::{Digest, ImageRef};
-use assay_verify::{Attestation, AttestationFindings, AttestationRejection, RejectionReason};
+use assay_verify::{Attestation, AttestationFindings, AttestationRejection, PredicateType, RejectionReason};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,47 +15,6 @@ use super::{
     offline::Fetched,
     trusted::{Trusted, name_of},
 };
-
-/// The predicate type that is asked for, as attestations write it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PredicateType(String);
-
-/// cosign's names for predicate types.
-const NAMES: [(&str, &str); 10] = [
-    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
-    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
-    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
-    ("link", "https://in-toto.io/Link/v1"),
-    ("spdx", "https://spdx.dev/Document"),
-    ("spdxjson", "https://spdx.dev/Document"),
-    ("cyclonedx", "https://cyclonedx.org/bom"),
-    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
-    ("openvex", "https://openvex.dev/ns"),
-    ("custom", "https://cosign.sigstore.dev/attestation/v1"),
-];
-
-impl FromStr for PredicateType {
-    type Err = String;
-
-    /// One of cosign's names, or a URI, which stands for itself.
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some((_, predicate_type)) = NAMES.iter().find(|(name, _)| *name == text) {
-            return Ok(Self((*predicate_type).to_owned()));
-        }
-        // RFC 3986 §3.1: a scheme, and something behind it.
-        let is_uri = text.split_once(':').is_some_and(|(scheme, rest)| {
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-            scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-                && scheme.bytes().all(legal)
-                && !rest.is_empty()
-        });
-        if is_uri && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Ok(Self(text.to_owned()));
-        }
-        let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-        Err(format!("is neither a URI nor one of {}", names.join(", ")))
-    }
-}
 
 /// `--type` asks for a proof without an agent, and that needs somebody to be trusted.
 pub(super) fn nobody_trusted() -> Failure {
@@ -84,7 +41,7 @@ pub(super) fn judge(
     let (by_whom, by_others): (Vec<_>, Vec<_>) =
         findings.attestations.iter().partition(|attestation| trusted.who().is(attestation.signer()));
     let (counting, others): (Vec<_>, Vec<_>) =
-        by_whom.into_iter().partition(|attestation| attestation.predicate_type() == wanted.0);
+        by_whom.into_iter().partition(|attestation| attestation.predicate_type() == wanted.as_str());
     if let (true, Some(problem)) = (counting.is_empty(), fetched.problems().first()) {
         return Err(registry::of_kind(problem.kind, &problem.detail));
     }
@@ -96,7 +53,7 @@ pub(super) fn judge(
             "{}: its predicate type is {:?}, not {:?}",
             sentence(other, &manifest),
             other.predicate_type(),
-            wanted.0
+            wanted.as_str()
         )
     }));
     sentences
@@ -104,9 +61,9 @@ pub(super) fn judge(
     sentences.extend(findings.rejections.iter().map(ToString::to_string));
     sentences.extend(findings.limit.iter().map(|limit| format!("a limit was reached: {limit}")));
     let head = match exit {
-        Exit::Success => format!("verified: {image} has an attestation of type {}", wanted.0),
+        Exit::Success => format!("verified: {image} has an attestation of type {}", wanted.as_str()),
         Exit::NoSignature => format!("not verified: {image} has no attestation"),
-        _ => format!("not verified: no attestation of {image} counts as {}", wanted.0),
+        _ => format!("not verified: no attestation of {image} counts as {}", wanted.as_str()),
     };
     let text = std::iter::once(head).chain(sentences.iter().map(|sentence| format!("  - {sentence}")));
     let text = text.collect::<Vec<_>>().join("\n");
@@ -164,7 +121,7 @@ fn result_json(
     };
     json!({
         "image": image.to_string(),
-        "type": wanted.0,
+        "type": wanted.as_str(),
         "verified": exit == Exit::Success,
         "code": code,
         "attestations": attestations,
@@ -180,7 +137,7 @@ mod tests {
 
     #[test]
     fn cosigns_names_are_types_and_everything_else_has_to_be_a_uri() {
-        let parse = |text: &str| text.parse::<PredicateType>().map(|predicate_type| predicate_type.0).ok();
+        let parse = |text: &str| text.parse::<PredicateType>().map(|predicate_type| predicate_type.to_string()).ok();
         assert_eq!(parse("vuln").as_deref(), Some("https://cosign.sigstore.dev/attestation/vuln/v1"));
         assert_eq!(parse("slsaprovenance"), parse("slsaprovenance02"));
         assert_ne!(parse("slsaprovenance"), parse("slsaprovenance1"));

@@ -10,8 +10,7 @@ use std::{
 use assay_admission::ImageRef;
 use assay_verify::{
     Anchors, Certificate, CertificateStore, CheckOutcome, Demand, Findings, NotaryResult, RevocationEvidence,
-    RevocationList, SignerName, Standing, Trust, TrustPolicyDocument, TrustPolicyStatement, TrustStoreKind,
-    TrustStoreName,
+    SignerName, Standing, Trust, TrustPolicyDocument, TrustPolicyStatement, TrustStoreKind, TrustStoreName,
 };
 use clap::Args;
 use serde_json::{Value, json};
@@ -20,14 +19,13 @@ use crate::{
     Context, bounded_file,
     failure::{Exit, Failure},
     registry,
+    revocation::RevocationArgs,
 };
 
 use super::{Annotations, offline::Fetched};
 
-/// Largest trust policy, certificate or OCSP answer that is read.
+/// Largest trust policy or certificate that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// Largest revocation list that is read: the verifier's own cap.
-const MAX_LIST_BYTES: u64 = 4 << 20;
 /// Files in one trust store: the verifier's cap on certificates.
 const MAX_STORE_FILES: usize = 1024;
 
@@ -40,12 +38,6 @@ pub(crate) struct NotationArgs {
     /// Where its trust stores are: DIR/x509/{ca,signingAuthority,tsa}/NAME/*
     #[arg(long, value_name = "DIR", requires = "trust_policy")]
     trust_store: Option<PathBuf>,
-    /// A revocation list and the address that certificates name for it; once for each
-    #[arg(long, value_name = "URL=FILE", requires = "trust_policy")]
-    crl: Vec<String>,
-    /// An OCSP answer about a certificate of the chain; once for each
-    #[arg(long, value_name = "FILE", requires = "trust_policy")]
-    ocsp: Vec<PathBuf>,
 }
 
 /// A trust policy that is chosen for an image.
@@ -61,7 +53,7 @@ impl NotationArgs {
     ///
     /// # Errors
     /// If a file cannot be read or breaks a rule, or if no statement is about the image.
-    pub(super) fn choose(&self, image: &ImageRef) -> Result<Option<Chosen>, Failure> {
+    pub(super) fn choose(&self, image: &ImageRef, revocation: &RevocationArgs) -> Result<Option<Chosen>, Failure> {
         let (Some(policy), Some(stores)) = (&self.trust_policy, &self.trust_store) else { return Ok(None) };
         let bytes = read("the trust policy", policy, MAX_FILE_BYTES)?;
         let document = TrustPolicyDocument::parse(&bytes).map_err(|error| {
@@ -81,27 +73,7 @@ impl NotationArgs {
             .exits(Exit::Denied)
         })?;
         let trust = trust(statement, stores)?;
-        Ok(Some(Chosen { statement: statement.clone(), trust, revocation: self.revocation()? }))
-    }
-
-    fn revocation(&self) -> Result<RevocationEvidence, Failure> {
-        let mut lists = Vec::new();
-        for pair in &self.crl {
-            // Addresses may have `=` in them.
-            let (url, file) = pair.rsplit_once('=').ok_or_else(|| {
-                Failure::new(
-                    "USAGE",
-                    format!("--crl {pair:?} is not URL=FILE"),
-                    "write --crl http://ca.example/ca.crl=ca.crl",
-                )
-                .exits(Exit::Usage)
-            })?;
-            let der = read("the revocation list", Path::new(file), MAX_LIST_BYTES)?;
-            lists.push(RevocationList { url: url.to_owned(), der });
-        }
-        let answers = self.ocsp.iter().map(|file| read("the OCSP answer", file, MAX_FILE_BYTES));
-        RevocationEvidence::new(lists, answers.collect::<Result<_, _>>()?)
-            .map_err(|limit| Failure::new("LIMIT", format!("failed to take the revocation evidence: {limit}"), ""))
+        Ok(Some(Chosen { statement: statement.clone(), trust, revocation: revocation.read()? }))
     }
 }
 
@@ -354,16 +326,12 @@ mod tests {
         }] });
         let policy = folder.path().join("trustpolicy.json");
         fs::write(&policy, document.to_string()).unwrap();
-        let arguments = NotationArgs {
-            trust_policy: Some(policy),
-            trust_store: Some(folder.path().to_owned()),
-            ..NotationArgs::default()
-        };
+        let arguments = NotationArgs { trust_policy: Some(policy), trust_store: Some(folder.path().to_owned()) };
         Node { folder, arguments }
     }
 
     fn choose(node: &Node, image: &str) -> Result<Option<Chosen>, Failure> {
-        node.arguments.choose(&image.parse().unwrap())
+        node.arguments.choose(&image.parse().unwrap(), &RevocationArgs::default())
     }
 
     #[test]
@@ -374,7 +342,12 @@ mod tests {
         let other = choose(&node("strict", "r.example/a", ROOT), "r.example/b:1").unwrap_err();
         assert_eq!((other.code, other.exit), ("NO_STATEMENT", Exit::Denied));
         assert!(choose(&node("skip", "r.example/a", ROOT), "r.example/a:1").unwrap().unwrap().asks_nothing());
-        assert!(NotationArgs::default().choose(&"r.example/a:1".parse().unwrap()).unwrap().is_none());
+        assert!(
+            NotationArgs::default()
+                .choose(&"r.example/a:1".parse().unwrap(), &RevocationArgs::default())
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Judges an image without an agent: collects from the registry, verifies and decides here. Records nothing and asks no
 //! evidence store, so it says what a node with this policy would say, not what this node says.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use assay_admission::{
     CandidateName, DenyCode, Digest, Document, Documents, Gate, ImageRef, NameSource, Platform, Reason, UnixTime,
 };
-use assay_fetch::{CollectRequest, Collected, FoundBy, Problem, ProblemKind, Role, Wanted};
+use assay_fetch::{Client, CollectRequest, Collected, FoundBy, Problem, ProblemKind, RevocationRequest, Role, Wanted};
 use assay_policy::{Case, CaseImage, Collection, ImageState, Policy};
 use assay_verify::{
-    Artifact, AttestationFindings, BindError, BoundImage, Budget, Evidence, Findings, RevocationEvidence, Trust, bind,
-    claim_of, verify, verify_attestations,
+    Artifact, AttestationFindings, BindError, BoundImage, Budget, Evidence, Findings, NotaryResult, RevocationEvidence,
+    RevocationList, RevocationSource, Trust, bind, claim_of, verify, verify_attestations,
 };
 
 use crate::{
@@ -20,6 +23,11 @@ use crate::{
 };
 
 use super::verdict::{self, Shown};
+
+/// Sources of revocation that are asked for one image.
+const MAX_SOURCES: usize = 16;
+/// Addresses of one list that are tried.
+const MAX_ADDRESSES: usize = 4;
 
 /// An image with everything that the registry has for it.
 #[derive(Debug)]
@@ -129,12 +137,18 @@ impl Fetched {
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub(super) fn decide(context: &Context, image: &ImageRef, fetched: &Fetched, policy: &Policy) -> Result<Exit, Failure> {
-    let findings = fetched.findings(policy.trust());
-    let collection = match fetched.problems() {
-        [] => Collection::Complete,
-        problems => Collection::Failed(problems.iter().map(reason).collect()),
-    };
+pub(super) async fn decide(
+    context: &Context,
+    image: &ImageRef,
+    fetched: &Fetched,
+    policy: &Policy,
+    client: &Client,
+    given: RevocationEvidence,
+) -> Result<Exit, Failure> {
+    let (findings, lookups) = with_revocation(fetched, policy.trust(), client, given, context.left()).await;
+    let attestations = fetched.attestations(policy.trust());
+    let problems: Vec<Reason> = fetched.problems().iter().chain(&lookups).map(reason).collect();
+    let collection = if problems.is_empty() { Collection::Complete } else { Collection::Failed(problems) };
     let decision = policy.decide(&Case {
         gate: Gate::Ask,
         namespace: None,
@@ -144,12 +158,56 @@ pub(super) fn decide(context: &Context, image: &ImageRef, fetched: &Fetched, pol
             manifest: fetched.bound.manifest().digest,
             config: *fetched.bound.config(),
             names: vec![fetched.name.clone()],
-            state: ImageState::Bound { image: &fetched.bound, findings: &findings, collection: &collection },
+            state: ImageState::Bound {
+                image: &fetched.bound,
+                findings: &findings,
+                attestations: &attestations,
+                collection: &collection,
+            },
         }],
     });
     let shown = Shown::from(&decision);
     context.console.print(&verdict::text(image, &shown), &verdict::json(image, &shown))?;
     Ok(verdict::exit(decision.outcome()))
+}
+
+/// What the signatures prove, with lists and answers fetched for what is unknown: for certificates below an anchor of the policy alone.
+async fn with_revocation(
+    fetched: &Fetched,
+    trust: &Trust,
+    client: &Client,
+    given: RevocationEvidence,
+    time: Duration,
+) -> (Findings, Vec<Problem>) {
+    let findings = fetched.findings_with(trust, &given);
+    let unknown: BTreeSet<RevocationSource> =
+        findings.notary.iter().flat_map(NotaryResult::revocation_sources).cloned().collect();
+    let (mut lists, mut answers, mut problems) = (given.lists().to_vec(), given.answers().to_vec(), Vec::new());
+    for source in unknown.into_iter().take(MAX_SOURCES) {
+        match source {
+            RevocationSource::List { urls } => {
+                for url in urls.into_iter().take(MAX_ADDRESSES) {
+                    match client.revocation(&url, &RevocationRequest::List, time).await {
+                        Ok(der) => {
+                            lists.push(RevocationList { url, der });
+                            break;
+                        }
+                        Err(error) => problems.push(Problem::from(&error)),
+                    }
+                }
+            }
+            RevocationSource::Responder { url, request } => {
+                match client.revocation(&url, &RevocationRequest::Answer(request), time).await {
+                    Ok(der) => answers.push(der),
+                    Err(error) => problems.push(Problem::from(&error)),
+                }
+            }
+        }
+    }
+    match RevocationEvidence::new(lists, answers) {
+        Ok(all) if all != given => (fetched.findings_with(trust, &all), problems),
+        Ok(_) | Err(_) => (findings, problems),
+    }
 }
 
 fn sort(

@@ -12,6 +12,7 @@ mod process;
 mod push;
 mod registry;
 mod repository;
+mod revocation;
 mod store;
 mod tls;
 

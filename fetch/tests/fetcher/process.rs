@@ -92,6 +92,7 @@ fn request(host: &str) -> CollectRequest {
         platform: "linux/amd64".into(),
         subjects: vec![],
         deadline_ms: 5_000,
+        want_attestations: false,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     case::{AskedChain, CaseImage, ImageState},
     decision::{ImageDecision, MAX_REASONS},
     policy::Policy,
-    reading::{Judged, Reading, Worth},
+    reading::{Judged, Proved, Reading, Worth},
 };
 
 /// Why an image is not admitted whose documents were left out.
@@ -117,10 +117,11 @@ impl Policy {
                 ImageState::Alike(indexes) => {
                     self.judge_unbound(image, indexes, &names, &Reason::new(DenyCode::Limit, UNEXAMINED))
                 }
-                ImageState::Bound { image: bound, findings, collection } => {
+                ImageState::Bound { image: bound, findings, attestations, collection } => {
                     let digests: Vec<Digest> = bound.subjects().map(|subject| subject.digest).collect();
                     let readings = self.readings(&names, &digests);
-                    let judged = readings.iter().map(|reading| reading.judge(bound, findings, collection)).collect();
+                    let proved = Proved { findings, attestations, collection };
+                    let judged = readings.iter().map(|reading| reading.judge(bound, &proved)).collect();
                     weigh(gate, image, &names, judged)
                 }
             },

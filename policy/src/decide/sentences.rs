@@ -1,6 +1,7 @@
 //! What was proved and what was not, as sentences for people who know cosign and notation.
 
-use assay_verify::{BoundImage, Fact, Signer};
+use assay_admission::Descriptor;
+use assay_verify::{Attestation, BoundImage, Fact, Rejection, RejectionReason, Signer};
 
 use crate::{
     case::ImageState,
@@ -10,25 +11,37 @@ use crate::{
 
 /// Sentences for an image's facts, and for its rejections, under the reading that decided; each list ordered and bounded.
 pub(super) fn of(state: &ImageState<'_>, reading: Option<&Reading<'_>>) -> (Vec<String>, Vec<String>) {
-    match state {
-        ImageState::Unbound(_) | ImageState::Alike(_) => (Vec::new(), Vec::new()),
-        ImageState::Bound { image, findings, .. } => (
-            bounded(findings.facts.iter().map(|fact| of_fact(fact, image, reading))),
-            bounded(findings.rejections.iter().map(ToString::to_string)),
-        ),
+    let ImageState::Bound { image, findings, attestations, .. } = state else { return (Vec::new(), Vec::new()) };
+    let facts = findings.facts.iter().map(|fact| of_fact(fact, image, reading));
+    let tolerated = findings.tolerated.iter().map(|tolerated| {
+        format!("{}, tolerated although {}", of_fact(&tolerated.fact, image, reading), tolerated.reason)
+    });
+    let attested = attestations.attestations.iter().map(|attestation| of_attestation(attestation, image));
+    // What is tolerated was told above; what is a signature was told as one.
+    let is_tolerated =
+        |rejection: &&Rejection| findings.tolerated.iter().any(|one| rejection.envelope == Some(*one.fact.envelope()));
+    let rejections = findings.rejections.iter().filter(|rejection| !is_tolerated(rejection)).map(ToString::to_string);
+    let unproved = attestations.rejections.iter().filter(|rejection| rejection.reason != RejectionReason::Signature);
+    (bounded(facts.chain(tolerated).chain(attested)), bounded(rejections.chain(unproved.map(ToString::to_string))))
+}
+
+fn who(signer: &Signer) -> String {
+    match signer {
+        Signer::Key { name, .. } => format!("key {name}"),
+        Signer::Certificate { store, subject, .. } => format!("{subject:?} (certificates {store})"),
+        Signer::Identity { root, identity, issuer } => format!("{identity:?} by {issuer:?} (Sigstore root {root})"),
     }
+}
+
+fn what(subject: &Descriptor, image: &BoundImage) -> &'static str {
+    if subject.digest == image.manifest().digest { "manifest" } else { "index" }
 }
 
 /// `key ci signed sha256:… (index) as Sigstore bundle`
 fn of_fact(fact: &Fact, image: &BoundImage, reading: Option<&Reading<'_>>) -> String {
-    let who = match fact.signer() {
-        Signer::Key { name, .. } => format!("key {name}"),
-        Signer::Certificate { store, subject, .. } => format!("{subject:?} (certificates {store})"),
-        Signer::Identity { root, identity, issuer } => format!("{identity:?} by {issuer:?} (Sigstore root {root})"),
-    };
-    let digest = fact.subject().digest;
-    let what = if digest == image.manifest().digest { "manifest" } else { "index" };
-    let mut text = format!("{who} signed {digest} ({what}) as {}", fact.format());
+    let subject = fact.subject();
+    let mut text =
+        format!("{} signed {} ({}) as {}", who(fact.signer()), subject.digest, what(subject, image), fact.format());
     if let Some(until) = fact.holds_until() {
         text += &format!(", which holds until {until}");
     }
@@ -37,6 +50,13 @@ fn of_fact(fact: &Fact, image: &BoundImage, reading: Option<&Reading<'_>>) -> St
         text += &format!(", but it does not count: {objection}");
     }
     text
+}
+
+/// `key ci attested https://spdx.dev/Document about sha256:… (index)`
+fn of_attestation(attestation: &Attestation, image: &BoundImage) -> String {
+    let subject = attestation.subject();
+    let (who, what) = (who(attestation.signer()), what(subject, image));
+    format!("{who} attested {} about {} ({what})", attestation.predicate_type(), subject.digest)
 }
 
 fn bounded(texts: impl Iterator<Item = String>) -> Vec<String> {

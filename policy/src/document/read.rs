@@ -111,6 +111,36 @@ impl<'a, 'i> Section<'a, 'i> {
         number.map(|number| At { value: number, span: value.span() })
     }
 
+    /// A whole number of at least `least`, if the field is there.
+    pub(super) fn number(&self, field: &str, least: u64, hint: &str, problems: &mut Problems) -> Option<At<u64>> {
+        let value = self.get(field)?;
+        let Some(integer) = value.get_ref().as_integer() else {
+            problems.add(&value.span(), wrong_type(field, "a whole number", value), hint);
+            return None;
+        };
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|number| *number >= least);
+        if number.is_none() {
+            problems.add(&value.span(), format!("`{field}` must be at least {least}"), hint);
+        }
+        number.map(|number| At { value: number, span: value.span() })
+    }
+
+    /// A list of strings that is not empty, if the field is there.
+    pub(super) fn texts(&self, field: &str, hint: &str, problems: &mut Problems) -> Vec<At<String>> {
+        if self.has(field) { self.required_texts(field, hint, problems).unwrap_or_default() } else { Vec::new() }
+    }
+
+    /// A span of time in seconds, if the field is there: a whole number with `s`, `m`, `h` or `d` behind it.
+    pub(super) fn seconds(&self, field: &str, problems: &mut Problems) -> Option<At<u32>> {
+        let text = self.text(field, problems)?;
+        let seconds = seconds_of(&text.value);
+        if seconds.is_none() {
+            let hint = "a whole number of seconds, minutes, hours or days: \"90s\", \"30m\", \"12h\", \"7d\"";
+            problems.add(&text.span, format!("{:?} is no span of time", text.value), hint);
+        }
+        seconds.map(|value| At { value, span: text.span })
+    }
+
     /// A list of strings that must be there and not be empty. Fewer come out than were written where some are wrong.
     pub(super) fn required_texts(&self, field: &str, hint: &str, problems: &mut Problems) -> Option<Vec<At<String>>> {
         let Some(value) = self.get(field) else {
@@ -173,6 +203,19 @@ impl<'a, 'i> Section<'a, 'i> {
         }
         entries
     }
+}
+
+/// At least one second; one that 32 bits cannot hold is none.
+fn seconds_of(text: &str) -> Option<u32> {
+    let unit = match text.as_bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3_600,
+        b'd' => 86_400,
+        _ => return None,
+    };
+    let number = text.get(..text.len() - 1).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    number.parse::<u32>().ok()?.checked_mul(unit).filter(|seconds| *seconds > 0)
 }
 
 fn text_of(value: &Spanned<DeValue<'_>>, field: &str, problems: &mut Problems) -> Option<At<String>> {

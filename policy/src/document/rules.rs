@@ -7,7 +7,8 @@ use assay_admission::Mode;
 use assay_verify::SignerName;
 
 use super::{
-    DemandEntry, DockerReference, KeyEntry, RuleEntry, SignedDocument, SignerEntry, StoreEntry, ThresholdEntry,
+    AttestationEntry, DemandEntry, DockerReference, KeyEntry, RequirementEntry, RuleEntry, SignedDocument, SignerEntry,
+    StoreEntry, ThresholdEntry,
     read::{Fields, Section},
     read_mode, read_word, trusted,
 };
@@ -21,11 +22,12 @@ const RULE: Fields = Fields {
     unsupported: &["annotations", "expires", "imported", "freshness"],
 };
 const REQUIREMENT: Fields = Fields {
-    known: &["signatures", "of"],
-    unsupported: &["attestation", "by", "max-severity", "max-age", "rego", "annotations", "transparency-log"],
+    known: &["signatures", "of", "attestation", "by"],
+    unsupported: &["attestations", "max-severity", "max-age", "rego", "annotations", "transparency-log"],
 };
 
 const REQUIRE_HINT: &str = "require = [{ signatures = 1, of = [\"NAME\"] }]";
+const ATTESTATION_HINT: &str = "{ attestation = \"spdxjson\", by = [\"NAME\"] }";
 const SUBJECT_HINT: &str = "\"index\", \"manifest\" or \"either\": which document of the image must be signed";
 const REFERENCE_HINT: &str =
     "\"enforce\" or \"ignore\": whether a repository that a signature names must be the image's";
@@ -151,32 +153,61 @@ fn read_demand(
         }
         (false, true) => accept.map(|()| DemandEntry::Unsigned),
         (true, false) => {
-            let thresholds: Vec<ThresholdEntry> = section
+            let requirements: Vec<RequirementEntry> = section
                 .sections("require", "a requirement", REQUIRE_HINT, problems)
                 .iter()
-                .filter_map(|requirement| read_threshold(requirement, names, problems))
+                .filter_map(|requirement| read_requirement(requirement, names, problems))
                 .collect();
-            (!thresholds.is_empty()).then_some(DemandEntry::Signatures(thresholds))
+            (!requirements.is_empty()).then_some(DemandEntry::Requirements(requirements))
         }
     }
 }
 
-fn read_threshold(section: &Section<'_, '_>, names: &Names<'_>, problems: &mut Problems) -> Option<ThresholdEntry> {
+fn read_requirement(section: &Section<'_, '_>, names: &Names<'_>, problems: &mut Problems) -> Option<RequirementEntry> {
     if !section.allow(&REQUIREMENT, problems) {
         return None;
     }
-    let signatures = section.required_count("signatures", REQUIRE_HINT, problems);
-    let of: Vec<At<SignerName>> = section
-        .required_texts("of", REQUIRE_HINT, problems)?
+    if !section.has("attestation") && !section.has("by") {
+        let signatures = section.required_count("signatures", REQUIRE_HINT, problems);
+        let of = read_names(section, "of", REQUIRE_HINT, names, problems)?;
+        return Some(RequirementEntry::Signatures(ThresholdEntry { signatures: signatures?, of }));
+    }
+    if section.has("signatures") || section.has("of") {
+        let hint = "two requirements, each in braces of its own: both have to be met";
+        problems.add(&section.span, "a requirement asks for `signatures` or for an `attestation`, not both", hint);
+        return None;
+    }
+    let predicate_type = section.required_text("attestation", ATTESTATION_HINT, problems);
+    let by = read_names(section, "by", ATTESTATION_HINT, names, problems);
+    let At { value, span } = predicate_type?;
+    match value.parse() {
+        Ok(predicate_type) => Some(RequirementEntry::Attestation(AttestationEntry { predicate_type, by: by? })),
+        Err(error) => {
+            problems.add(&span, format!("{value:?} {error}"), ATTESTATION_HINT);
+            None
+        }
+    }
+}
+
+/// Signers and keys in a list of the requirement, each once.
+fn read_names(
+    section: &Section<'_, '_>,
+    field: &str,
+    hint: &str,
+    names: &Names<'_>,
+    problems: &mut Problems,
+) -> Option<Vec<At<SignerName>>> {
+    let list: Vec<At<SignerName>> = section
+        .required_texts(field, hint, problems)?
         .into_iter()
         .filter_map(|text| trusted::read_name(&text, problems).map(|name| At { value: name, span: text.span }))
         .collect();
-    of.iter().for_each(|name| names.check(name, problems));
+    list.iter().for_each(|name| names.check(name, problems));
     let mut seen = BTreeSet::new();
-    for name in of.iter().filter(|name| !seen.insert(&name.value)) {
-        problems.add(&name.span, format!("{} stands twice in `of`", name.value), "every signer counts once");
+    for name in list.iter().filter(|name| !seen.insert(&name.value)) {
+        problems.add(&name.span, format!("{} stands twice in `{field}`", name.value), "every signer counts once");
     }
-    Some(ThresholdEntry { signatures: signatures?, of })
+    Some(list)
 }
 
 /// Two rules of one name could not be told apart in an answer, and of two rules with one scope neither is the more specific.

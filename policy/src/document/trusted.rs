@@ -1,22 +1,33 @@
-//! Whom the policy trusts: `[keys.NAME]`, `[certificates.NAME]`, `[signers.NAME]`, and that their names lead somewhere.
+//! Whom the policy trusts, as files that it names: `[keys.NAME]`, `[certificates.NAME]`, `[sigstore.NAME]`.
 
-use assay_verify::{DistinguishedNamePattern, SignerName};
+use std::num::NonZeroUsize;
+
+use assay_verify::{Action, SignerName, TimestampRule};
 
 use super::{
-    IdentifiedBy, KeyEntry, KeySource, SignerEntry, StoreEntry,
+    KeyEntry, KeySource, RootEntry, StoreEntry,
     read::{Fields, Section},
+    read_word,
 };
 use crate::errors::{At, Problems};
 
-const KEY: Fields = Fields { known: &["public", "sha256"], unsupported: &["not-before", "not-after", "expires"] };
-const STORE: Fields = Fields { known: &["anchors"], unsupported: &["timestamping", "revocation", "signing-authority"] };
-const SIGNER: Fields =
-    Fields { known: &["key", "certificates", "subject"], unsupported: &["sigstore", "issuer", "identity", "subjects"] };
+const KEY: Fields = Fields {
+    known: &["public", "sha256", "transparency-log"],
+    unsupported: &["not-before", "not-after", "expires", "timestamps"],
+};
+const STORE: Fields = Fields {
+    known: &["anchors", "signing-authority", "timestamping", "verify-timestamp", "revocation", "revocation-max-age"],
+    unsupported: &["level", "crl"],
+};
+const ROOT: Fields = Fields {
+    known: &["trusted-root", "transparency-logs", "trusted-times"],
+    unsupported: &["trust-root", "timestamps", "witnesses"],
+};
 
 const PUBLIC_HINT: &str = "a file below the policy's folder, the PEM text itself, or a pkcs11: URI";
+const ANCHORS_HINT: &str = "anchors = [\"root.pem\"]: files with the certificates that chains must end in";
+const REVOCATION_HINT: &str = "revocation = \"enforce\", \"log\" or \"skip\" (default)";
 const FILE_HINT: &str = "a path below the policy's folder, without `.` and `..`";
-const SUBJECT_HINT: &str =
-    "subject = \"C=DE, ST=Berlin, O=Acme, CN=Release\" (C, ST and O are needed, the rest narrows it)";
 
 pub(super) fn read_keys(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<KeyEntry> {
     let mut keys = Vec::new();
@@ -35,7 +46,9 @@ pub(super) fn read_keys(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<
             let hint = "sha256 = \"…\", the SHA-256 of its SubjectPublicKeyInfo: what a token answers is not believed";
             problems.add(&public.span, "a key in a token needs `sha256`", hint);
         }
-        keys.push(KeyEntry { name, public, pin });
+        let log = section.text("transparency-log", problems);
+        let log = log.and_then(|log| read_name(&log, problems).map(|name| At { value: name, span: log.span }));
+        keys.push(KeyEntry { name, public, pin, log });
     }
     keys
 }
@@ -75,67 +88,74 @@ pub(super) fn read_stores(root: &Section<'_, '_>, problems: &mut Problems) -> Ve
     let mut stores = Vec::new();
     for (name, section) in root.named("certificates", "a certificate store", problems) {
         section.allow(&STORE, problems);
-        let hint = "anchors = [\"root.pem\"]: files with the certificates that chains must end in";
-        let Some(anchors) = section.required_texts("anchors", hint, problems) else { continue };
-        for anchor in anchors.iter().filter(|anchor| !is_path_below(&anchor.value)) {
-            problems.add(&anchor.span, format!("{:?} is no file of this policy", anchor.value), FILE_HINT);
+        let anchors = section.texts("anchors", ANCHORS_HINT, problems);
+        let signing_authority = section.texts("signing-authority", ANCHORS_HINT, problems);
+        if !section.has("anchors") && !section.has("signing-authority") {
+            problems.add(&section.span, "a certificate store needs `anchors` or `signing-authority`", ANCHORS_HINT);
         }
-        stores.push(StoreEntry { name, anchors });
+        let timestamping = section.texts("timestamping", "timestamping = [\"tsa-root.pem\"]", problems);
+        for path in anchors.iter().chain(&signing_authority).chain(&timestamping) {
+            if !is_path_below(&path.value) {
+                problems.add(&path.span, format!("{:?} is no file of this policy", path.value), FILE_HINT);
+            }
+        }
+        let timestamps = read_timestamps(&section, problems);
+        let actions = [("enforce", Action::Enforce), ("log", Action::Log), ("skip", Action::Skip)];
+        let revocation = read_word(&section, "revocation", &actions, REVOCATION_HINT, problems);
+        // Without `revocation` no list is asked for: what a policy does not say, it does not demand.
+        let revocation = revocation.unwrap_or(Action::Skip);
+        let age = section.seconds("revocation-max-age", problems);
+        if let Some(age) = &age
+            && revocation == Action::Skip
+            && !section.has("timestamping")
+        {
+            let message = "`revocation-max-age` is for lists that nothing here asks for";
+            problems.add(&age.span, message, REVOCATION_HINT);
+        }
+        stores.push(StoreEntry {
+            name,
+            anchors,
+            signing_authority,
+            timestamping,
+            timestamps,
+            revocation,
+            revocation_age: age.map(|age| age.value),
+        });
     }
     stores
 }
 
-pub(super) fn read_signers(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<SignerEntry> {
-    let mut signers = Vec::new();
-    for (name, section) in root.named("signers", "a signer", problems) {
-        if !section.allow(&SIGNER, problems) {
-            continue;
-        }
-        let key = section.text("key", problems);
-        let store = section.text("certificates", problems);
-        let subject = section.text("subject", problems);
-        let identified_by = match (key, store) {
-            (Some(key), None) => {
-                if let Some(subject) = subject {
-                    problems.add(&subject.span, "a signer with a `key` has no `subject`", "a bare key carries no name");
-                }
-                read_name(&key, problems).map(IdentifiedBy::Key)
-            }
-            (None, Some(store)) => {
-                if subject.is_none() && !section.has("subject") {
-                    problems.add(&section.span, "a signer with `certificates` needs `subject`", SUBJECT_HINT);
-                }
-                let subject = subject.and_then(|subject| read_subject(&subject, problems));
-                read_name(&store, problems)
-                    .zip(subject)
-                    .map(|(store, subject)| IdentifiedBy::Certificate { store, subject })
-            }
-            (Some(_), Some(store)) => {
-                let hint = "make two signers of it, and name both in `of`";
-                problems.add(&store.span, "a signer has a `key` or `certificates`, not both", hint);
-                None
-            }
-            (None, None) => {
-                if !section.has("key") && !section.has("certificates") {
-                    let hint = "key = \"NAME\", or certificates = \"NAME\" and subject = \"…\"";
-                    problems.add(&section.span, "a signer needs `key` or `certificates`", hint);
-                }
-                None
-            }
-        };
-        signers.extend(identified_by.map(|identified_by| SignerEntry { name, identified_by }));
+fn read_timestamps(section: &Section<'_, '_>, problems: &mut Problems) -> TimestampRule {
+    const HINT: &str = "\"always\" or \"after-expiry\", with roots of time-stamping authorities in `timestamping`";
+    let rules = [("always", TimestampRule::Always), ("after-expiry", TimestampRule::AfterCertificateExpiry)];
+    let rule = read_word(section, "verify-timestamp", &rules, HINT, problems);
+    if rule.is_some() && !section.has("timestamping") {
+        problems.add(&section.span, "`verify-timestamp` needs `timestamping`", HINT);
     }
-    signers
+    rule.unwrap_or_default()
 }
 
-fn read_subject(text: &At<String>, problems: &mut Problems) -> Option<DistinguishedNamePattern> {
-    match DistinguishedNamePattern::parse(&text.value) {
-        Ok(pattern) => Some(pattern),
-        Err(error) => {
-            problems.add(&text.span, format!("this subject cannot be used: {error}"), SUBJECT_HINT);
-            None
+pub(super) fn read_roots(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<RootEntry> {
+    const HINT: &str = "trusted-root = \"trusted_root.json\", a file below the policy's folder";
+    const LOGS: &str = "so many operators of logs must have the signature; 0 only where there is no log";
+    const TIMES: &str = "so many operators of logs or time-stamping authorities must have told its time";
+    let mut roots = Vec::new();
+    for (name, section) in root.named("sigstore", "a Sigstore root", problems) {
+        if !section.allow(&ROOT, problems) {
+            continue;
         }
+        let file = section.required_text("trusted-root", HINT, problems);
+        let logs = section.number("transparency-logs", 0, LOGS, problems);
+        let times = section.number("trusted-times", 1, TIMES, problems);
+        let times = times.and_then(|times| usize::try_from(times.value).ok()).and_then(NonZeroUsize::new);
+        let Some(file) = file else { continue };
+        if !is_path_below(&file.value) {
+            problems.add(&file.span, format!("{:?} is no file of this policy", file.value), FILE_HINT);
+        }
+        let (logs, times) = (logs.map_or(1, |logs| logs.value), times.unwrap_or(NonZeroUsize::MIN));
+        roots.push(RootEntry { name, file, logs, times });
     }
+    roots
 }
 
 /// A name that refers to another part of the policy.
@@ -147,47 +167,6 @@ pub(super) fn read_name(text: &At<String>, problems: &mut Problems) -> Option<Si
             None
         }
     }
-}
-
-/// Every signer's key or store exists, and no name means two things where a rule says `of`.
-/// What failed to be read has its own error already, so names are looked up in the text, not among what was read.
-pub(super) fn check_references(
-    root: &Section<'_, '_>,
-    keys: &[KeyEntry],
-    stores: &[StoreEntry],
-    signers: &[SignerEntry],
-    problems: &mut Problems,
-) {
-    for signer in signers {
-        match &signer.identified_by {
-            IdentifiedBy::Key(key) => {
-                if !root.has_named("keys", key) {
-                    let message = format!("signer {} has the key {key}, which is not there", signer.name.value);
-                    problems.add(&signer.name.span, message, known("keys", keys.iter().map(|key| &key.name.value)));
-                }
-                if key != &signer.name.value && root.has_named("keys", &signer.name.value) {
-                    ambiguous(signer, problems);
-                }
-            }
-            IdentifiedBy::Certificate { store, .. } => {
-                if !root.has_named("certificates", store) {
-                    let message =
-                        format!("signer {} has the certificates {store}, which are not there", signer.name.value);
-                    let hint = known("certificate stores", stores.iter().map(|store| &store.name.value));
-                    problems.add(&signer.name.span, message, hint);
-                }
-                if root.has_named("keys", &signer.name.value) {
-                    ambiguous(signer, problems);
-                }
-            }
-        }
-    }
-}
-
-fn ambiguous(signer: &SignerEntry, problems: &mut Problems) {
-    let name = &signer.name.value;
-    let message = format!("{name} is both a key and a signer that is not that key");
-    problems.add(&signer.name.span, message, "rename one: rules name keys and signers alike");
 }
 
 /// "the keys are: a, b", for hints.

@@ -4,7 +4,7 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::scene::{Authority, Given, Image, Key, decide, labelled, policy, requested, told};
+use crate::scene::{Authority, Given, Image, Key, attest, decide, labelled, policy, requested, sign_keyless, told};
 use assay_admission::{CandidateName, Gate};
 use assay_verify::Artifact;
 use toml::Table;
@@ -49,6 +49,12 @@ fn signature_of(signature: &Table, image: &Image) -> Artifact {
         Some("manifest") => &image.manifest,
         Some(other) => panic!("on = {other:?}"),
     };
+    if signature.contains_key("identity") {
+        return sign_keyless(subject, true);
+    }
+    if let Some(predicate_type) = text("attested") {
+        return attest(&Key::named(text("by").unwrap()), subject, predicate_type);
+    }
     match (text("by"), text("certificate")) {
         (Some(key), None) => Key::named(key).sign(subject, text("for").unwrap_or_default()),
         (None, Some(name)) => Authority::acme().sign(name, subject, None),
@@ -77,6 +83,11 @@ fn notary_certificates() {
 }
 
 #[test]
+fn keyless() {
+    check("keyless");
+}
+
+#[test]
 fn mixed_registries() {
     check("mixed-registries");
 }
@@ -95,6 +106,14 @@ fn every_folder_is_an_example_that_is_run() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     folders.sort();
-    let run = ["blocked", "first-steps", "mixed-registries", "notary-certificates", "observe-first", "two-of-three"];
+    let run = [
+        "blocked",
+        "first-steps",
+        "keyless",
+        "mixed-registries",
+        "notary-certificates",
+        "observe-first",
+        "two-of-three",
+    ];
     assert_eq!(folders, run);
 }

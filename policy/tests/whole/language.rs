@@ -105,13 +105,17 @@ fn unknown_fields_are_refused_where_they_stand() {
 #[test]
 fn what_belongs_to_the_language_and_is_not_built_is_refused_by_name() {
     let unsupported = "is not supported by this version";
-    for field in ["exceptions", "sigstore", "repositories", "revocation", "break-glass"] {
+    for field in ["exceptions", "repositories", "revocation", "break-glass"] {
         refused("version = 3", &format!("version = 3\n{field} = 1"), (2, 1), &format!("`{field}` {unsupported}"));
     }
-    for field in ["sigstore", "issuer", "identity"] {
-        refused("key = \"ci\"", &format!("{field} = \"x\""), (8, 1), &format!("`{field}` {unsupported}"));
-    }
-    for field in ["attestation", "rego"] {
+    refused("key = \"ci\"", "subjects = \"x\"", (8, 1), &format!("`subjects` {unsupported}"));
+    refused(
+        "public = \"ci.pem\"",
+        "public = \"ci.pem\"\ntimestamps = 1",
+        (6, 1),
+        &format!("`timestamps` {unsupported}"),
+    );
+    for field in ["attestations", "rego", "max-age", "max-severity"] {
         let replacement = format!("require = [{{ {field} = \"x\" }}]");
         refused(
             "require = [{ signatures = 1, of = [\"releases\"] }]",
@@ -120,10 +124,149 @@ fn what_belongs_to_the_language_and_is_not_built_is_refused_by_name() {
             &format!("`{field}` {unsupported}"),
         );
     }
-    let store = "[certificates.acme]\nanchors = [\"acme.pem\"]\n";
-    for field in ["timestamping", "revocation"] {
-        let replacement = format!("{store}{field} = \"enforce\"\n[signers.releases]");
-        refused("[signers.releases]", &replacement, (9, 1), &format!("`{field}` {unsupported}"));
+    for (table, field) in [("certificates", "level"), ("sigstore", "trust-root"), ("sigstore", "witnesses")] {
+        let replacement = format!("[{table}.x]\n{field} = \"x\"\n[signers.releases]");
+        refused("[signers.releases]", &replacement, (8, 1), &format!("`{field}` {unsupported}"));
+    }
+}
+
+/// `GOOD` with these lines before its signer, and these instead of the signer's key.
+fn refused_signer(before: &str, signer: &str, message: &str) {
+    let text = GOOD.replacen("[signers.releases]", &format!("{before}\n[signers.releases]"), 1).replacen(
+        "key = \"ci\"",
+        signer,
+        1,
+    );
+    let found = errors(&text, &with_roots());
+    assert!(found.iter().any(|(.., text)| text.contains(message)), "{signer}: wanted {message:?}, got {found:?}");
+}
+
+/// A root with one log: the key is that of a vector of the verifier's.
+const ROOT: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[{"baseUrl":"x","hashAlgorithm":"SHA2_256","publicKey":{"rawBytes":"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEYI4heOTrNrZO27elFE8ynfrdPMikttRkbe+vJKQ50G6bfwQ3WyhLpRwwwohelDAm8xRzJ56nYsIa3VHivVvpmA==","keyDetails":"PKIX_ECDSA_P256_SHA_256"},"logId":{"keyId":"AAAAAAAAAAA="}}]}"#;
+
+fn with_roots() -> Material {
+    let mut material = with_key();
+    material.files.insert("root.json".to_owned(), ROOT.as_bytes().to_vec());
+    material.files.insert("acme.pem".to_owned(), crate::scene::Authority::acme().root_pem().into_bytes());
+    material
+}
+
+const SIGSTORE: &str = "[sigstore.public]\ntrusted-root = \"root.json\"";
+
+#[test]
+fn keyless_signers_are_read() {
+    for (root, signer) in [
+        ("", "issuer = \"https://i.example\"\nidentity = \"https://c.example/a@refs/tags/*\""),
+        ("transparency-logs = 0", "issuer-regexp = \"https://i.*\"\nidentity-regexp = \".*@acme[.]example\""),
+        ("transparency-logs = 2\ntrusted-times = 2", "issuer = \"https://i.example\"\nidentity = \"a@acme.example\""),
+    ] {
+        let text = GOOD.replacen("[signers.releases]", &format!("{SIGSTORE}\n{root}\n[signers.releases]"), 1).replacen(
+            "key = \"ci\"",
+            &format!("sigstore = \"public\"\n{signer}"),
+            1,
+        );
+        let policy = policy(&text, &with_roots());
+        assert_eq!(policy.trust().sigstore.len(), 1, "{signer}");
+    }
+    let document =
+        PolicyDocument::parse("p", &GOOD.replacen("[signers.releases]", &format!("{SIGSTORE}\n[signers.releases]"), 1));
+    assert_eq!(document.unwrap().files(), ["ci.pem", "root.json"]);
+}
+
+#[test]
+fn keyless_signers_that_mean_too_much_or_nothing_are_refused() {
+    let of = |rest: &str| format!("sigstore = \"public\"\n{rest}");
+    let identity = "identity = \"a@b\"";
+    refused_signer(SIGSTORE, &of(identity), "needs `issuer`");
+    refused_signer(SIGSTORE, &of("issuer = \"https://i\""), "needs `identity`");
+    refused_signer(SIGSTORE, &of(&format!("{identity}\nissuer = \"https://*\"")), "an issuer has no `*`");
+    refused_signer(SIGSTORE, &of("issuer = \"https://i\"\nidentity = \"*\""), "would be anybody");
+    refused_signer(SIGSTORE, &of("issuer = \"https://i\"\nidentity = \"https://c/**\""), "`**` has no meaning");
+    refused_signer(SIGSTORE, &of("issuer = \"https://i\"\nidentity-regexp = \"(\""), "this pattern cannot be used");
+    let both = format!("{identity}\nidentity-regexp = \"x\"\nissuer = \"https://i\"");
+    refused_signer(SIGSTORE, &of(&both), "`identity` or `identity-regexp`, not both");
+    refused_signer(
+        SIGSTORE,
+        &of(&format!("key = \"ci\"\n{identity}")),
+        "has one of `key`, `certificates` and `sigstore`",
+    );
+    refused_signer(SIGSTORE, &format!("key = \"ci\"\n{identity}"), "a signer with `key` has no `identity`");
+    refused_signer(
+        "",
+        &of(&format!("{identity}\nissuer = \"https://i\"")),
+        "the Sigstore root public, which is not there",
+    );
+    let zero = format!("{SIGSTORE}\ntrusted-times = 0");
+    refused_signer(&zero, &of(&format!("{identity}\nissuer = \"https://i\"")), "`trusted-times` must be at least 1");
+    let whole = of(&format!("{identity}\nissuer = \"https://i\""));
+    refused_signer("[sigstore.public]\ntrusted-root = \"acme.pem\"", &whole, "acme.pem cannot be used");
+    refused_signer("[sigstore.public]\ntrusted-root = \"../x\"", &of(identity), "is no file of this policy");
+    refused_signer("[sigstore.public]", &of(identity), "needs `trusted-root`");
+}
+
+#[test]
+fn a_key_may_ask_for_a_log_that_is_there() {
+    let with =
+        |root: &str, log: &str| {
+            GOOD.replacen("public = \"ci.pem\"", &format!("public = \"ci.pem\"\ntransparency-log = \"{log}\""), 1)
+                .replacen("[signers.releases]", &format!("{SIGSTORE}\n{root}\n[signers.releases]"), 1)
+        };
+    let policy = policy(&with("", "public"), &with_roots());
+    assert_eq!(policy.trust().logged_keys.len(), 1);
+    for (root, log, message) in [
+        ("", "other", "the transparency log of other, which is not there"),
+        ("transparency-logs = 0", "public", "asks for no log"),
+    ] {
+        let found = errors(&with(root, log), &with_roots());
+        assert!(found.iter().any(|(line, _, text)| *line == 6 && text.contains(message)), "{found:?}");
+    }
+}
+
+#[test]
+fn what_a_certificate_store_asks_for_is_read_and_checked() {
+    let store = |more: &str| format!("[certificates.acme]\n{more}\n[signers.releases]");
+    let text = |more: &str| GOOD.replacen("[signers.releases]", &store(more), 1);
+    for good in [
+        "anchors = [\"acme.pem\"]\nrevocation = \"enforce\"\nrevocation-max-age = \"7d\"",
+        "anchors = [\"acme.pem\"]\ntimestamping = [\"acme.pem\"]\nverify-timestamp = \"after-expiry\"",
+        "signing-authority = [\"acme.pem\"]\nrevocation = \"log\"",
+    ] {
+        policy(&text(good), &with_roots());
+    }
+    for (bad, message) in [
+        ("revocation = \"enforce\"", "needs `anchors` or `signing-authority`"),
+        ("anchors = []", "`anchors` is empty"),
+        ("anchors = [\"acme.pem\"]\nrevocation = \"maybe\"", "`revocation` cannot be \"maybe\""),
+        ("anchors = [\"acme.pem\"]\nverify-timestamp = \"always\"", "needs `timestamping`"),
+        ("anchors = [\"acme.pem\"]\nrevocation-max-age = \"7d\"", "lists that nothing here asks for"),
+        ("anchors = [\"acme.pem\"]\nrevocation = \"log\"\nrevocation-max-age = \"7\"", "\"7\" is no span of time"),
+        ("anchors = [\"acme.pem\"]\nrevocation = \"log\"\nrevocation-max-age = \"0d\"", "\"0d\" is no span of time"),
+        ("anchors = [\"acme.pem\"]\nrevocation = \"log\"\nrevocation-max-age = \"99999d\"", "is no span of time"),
+        ("anchors = [\"acme.pem\"]\ntimestamping = [\"tsa.pem\"]", "tsa.pem was not found"),
+        ("anchors = [\"acme.pem\"]\nsigning-authority = [\"/acme.pem\"]", "is no file of this policy"),
+    ] {
+        let found = errors(&text(bad), &with_roots());
+        assert!(found.iter().any(|(.., text)| text.contains(message)), "{bad}: wanted {message:?}, got {found:?}");
+    }
+}
+
+#[test]
+fn attestations_are_asked_for_by_type_and_by_whom() {
+    let require = "require = [{ signatures = 1, of = [\"releases\"] }]";
+    let with = |more: &str| GOOD.replacen(require, &format!("require = [{{ {more} }}]"), 1);
+    policy(&with("attestation = \"spdxjson\", by = [\"releases\", \"ci\"]"), &with_key());
+    policy(&with("attestation = \"https://acme.example/built/v1\", by = [\"ci\"]"), &with_key());
+    for (bad, message) in [
+        ("attestation = \"spdxjson\"", "needs `by`"),
+        ("attestation = \"spdxjson\", by = []", "`by` is empty"),
+        ("by = [\"ci\"]", "needs `attestation`"),
+        ("attestation = \"sbom\", by = [\"ci\"]", "\"sbom\" is neither a URI nor one of"),
+        ("attestation = \"vuln\", by = [\"nobody\"]", "there is no signer or key nobody"),
+        ("attestation = \"vuln\", by = [\"ci\", \"ci\"]", "ci stands twice in `by`"),
+        ("attestation = \"vuln\", by = [\"ci\"], signatures = 1", "not both"),
+    ] {
+        let found = errors(&with(bad), &with_key());
+        assert!(found.iter().any(|(.., text)| text.contains(message)), "{bad}: wanted {message:?}, got {found:?}");
     }
 }
 
@@ -171,7 +314,7 @@ fn names_that_lead_nowhere_are_refused() {
     refused("key = \"ci\"", "certificates = \"acme\"\nsubject = \"C=DE, ST=B, O=A\"", (7, 10), "certificates acme");
     refused("key = \"ci\"", "certificates = \"acme\"", (7, 10), "needs `subject`");
     refused("key = \"ci\"", "certificates = \"acme\"\nsubject = \"CN=A\"", (9, 11), "this subject cannot be used");
-    refused("key = \"ci\"", "", (7, 10), "needs `key` or `certificates`");
+    refused("key = \"ci\"", "", (7, 10), "needs `key`, `certificates` or `sigstore`");
 }
 
 #[test]

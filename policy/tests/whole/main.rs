@@ -3,7 +3,9 @@
 mod chains;
 mod decisions;
 mod examples;
+mod identities;
 mod language;
 mod names;
 mod properties;
 mod scene;
+use scene::support;

@@ -8,7 +8,8 @@ use super::{
     headers::{Attributes, Scheme},
     level::{Action, Check, VerificationLevel},
     result::{CheckOutcome, CheckResult, NotaryResult},
-    revocation, timestamp,
+    revocation::{self, Trace},
+    timestamp,
 };
 use crate::{
     artifact::Question,
@@ -56,10 +57,21 @@ pub(super) fn judge(
     checks.make(Check::Integrity, || Ok(Found::lasting("the signature is its certificate's")))?;
     checks.make(Check::Authenticity, || authenticity(store, signed, signer))?;
     checks.make(Check::Expiry, || expiry(signed.attributes.expiry, question.at))?;
-    checks.make(Check::AuthenticTimestamp, || authentic_timestamp(question, store, signed, budget))?;
-    checks.make(Check::Revocation, || unrevoked(question, store, signed, budget))?;
+    let mut trace = Trace::default();
+    checks.make(Check::AuthenticTimestamp, || authentic_timestamp(question, store, signed, &mut trace, budget))?;
+    checks.make(Check::Revocation, || unrevoked(question, store, signed, &mut trace, budget))?;
+    // At a level that does not enforce it, a stranger's chain comes this far too: what it names is nobody's to ask.
+    if anchor(store, signed.attributes.scheme, signed.chain).is_none() {
+        trace = Trace::default();
+    }
     let subject = signed.chain.first().map(Certificate::subject).unwrap_or_default();
-    let result = NotaryResult { envelope: signed.envelope, store: name.clone(), subject, checks: checks.results };
+    let result = NotaryResult {
+        envelope: signed.envelope,
+        store: name.clone(),
+        subject,
+        checks: checks.results,
+        revocation: trace,
+    };
     Ok(Judged { result, holds_until: checks.until })
 }
 
@@ -148,6 +160,7 @@ fn authentic_timestamp(
     question: &Question<'_>,
     store: &CertificateStore,
     signed: &Signed<'_>,
+    trace: &mut Trace,
     budget: &mut Budget,
 ) -> Result<Found, Failure> {
     let (at, signing_time) = (question.at, signed.attributes.signing_time);
@@ -161,7 +174,7 @@ fn authentic_timestamp(
         }
         Scheme::X509 if needs_timestamp(store, signed.chain, at) => {
             let token = signed.timestamp.ok_or(RejectionReason::MissingTimestamp)?;
-            let stamp = timestamp::verify(question, store, token, signed.signature, budget)?;
+            let stamp = timestamp::verify(question, store, token, signed.signature, trace, budget)?;
             // Whatever instant of the range it was, every certificate was valid.
             chain::check_time(signed.chain, stamp.earliest)?;
             chain::check_time(signed.chain, stamp.latest)?;
@@ -187,6 +200,7 @@ fn unrevoked(
     question: &Question<'_>,
     store: &CertificateStore,
     signed: &Signed<'_>,
+    trace: &mut Trace,
     budget: &mut Budget,
 ) -> Result<Found, Failure> {
     let signing_time = match signed.attributes.scheme {
@@ -199,6 +213,6 @@ fn unrevoked(
         greatest_age: store.revocation_age(),
         signing_time,
     };
-    let until = revocation::verify(signed.chain, &asked, budget)?;
+    let until = revocation::verify(signed.chain, &asked, trace, budget)?;
     Ok(Found { text: "no certificate of the chain is revoked".to_owned(), until })
 }

@@ -2,7 +2,10 @@
 
 use assay_admission::Digest;
 
-use super::level::{Action, Check};
+use super::{
+    level::{Action, Check},
+    revocation::{RevocationSource, SeenAnswer, Trace},
+};
 use crate::{facts::RejectionReason, trust::SignerName};
 
 /// One Notary Project signature, judged by one certificate store.
@@ -13,6 +16,7 @@ pub struct NotaryResult {
     pub(super) subject: String,
     /// Each check once, in order; integrity holds, or there would be no result.
     pub(super) checks: Vec<CheckResult>,
+    pub(super) revocation: Trace,
 }
 
 /// How one check ended.
@@ -71,6 +75,19 @@ impl NotaryResult {
     #[must_use]
     pub fn checks(&self) -> &[CheckResult] {
         &self.checks
+    }
+
+    /// Where the status of certificates can be looked up that is unknown. Named only by certificates of chains that end in an anchor of
+    /// the store, so that nobody else can have an address asked.
+    #[must_use]
+    pub fn revocation_sources(&self) -> &[RevocationSource] {
+        &self.revocation.unknown
+    }
+
+    /// The lists and OCSP answers that are proved to be their issuers', whatever they say.
+    #[must_use]
+    pub fn seen_answers(&self) -> &[SeenAnswer] {
+        &self.revocation.seen
     }
 
     /// What the signature is worth.

@@ -12,10 +12,13 @@ use crate::{
     trust::{Certificate, PublicKey},
 };
 use sources::Sources;
+pub(super) use trace::Trace;
+pub use trace::{RevocationSource, SeenAnswer, SeenAt};
 
 mod list;
 mod ocsp;
 mod sources;
+mod trace;
 
 /// What is asked about a chain.
 pub(super) struct Asked<'a> {
@@ -47,19 +50,25 @@ struct Pair<'c> {
 pub(super) fn verify(
     chain: &[Certificate],
     asked: &Asked<'_>,
+    trace: &mut Trace,
     budget: &mut Budget,
 ) -> Result<Option<UnixTime>, Failure> {
     let mut until = None;
     for [certificate, issuer] in chain.array_windows() {
         let key = super::chain::key_of(&issuer.parsed()).map_err(|problem| unknown(certificate, problem))?;
         let pair = Pair { certificate, issuer, issuer_key: &key };
-        until = earliest(until, verify_one(pair, asked, budget)?);
+        until = earliest(until, verify_one(pair, asked, trace, budget)?);
     }
     Ok(until)
 }
 
 /// OCSP first, then every distribution point. An answer that says "revoked" is never outweighed by another that does not.
-fn verify_one(pair: Pair<'_>, asked: &Asked<'_>, budget: &mut Budget) -> Result<Option<UnixTime>, Failure> {
+fn verify_one(
+    pair: Pair<'_>,
+    asked: &Asked<'_>,
+    trace: &mut Trace,
+    budget: &mut Budget,
+) -> Result<Option<UnixTime>, Failure> {
     let sources = Sources::of(pair.certificate).map_err(|problem| unknown(pair.certificate, problem))?;
     if sources.is_empty() {
         // trust-store-trust-policy.md, "Certificate Revocation Evaluation": what names no source counts as valid.
@@ -67,7 +76,7 @@ fn verify_one(pair: Pair<'_>, asked: &Asked<'_>, budget: &mut Budget) -> Result<
     }
     let mut problems = Vec::new();
     let mut good = None;
-    match ocsp::status(pair, asked, budget)? {
+    match ocsp::status(pair, asked, trace, budget)? {
         Ok(Status::Revoked(since)) => return Err(revoked(pair.certificate, since, "an OCSP answer")),
         Ok(Status::Good(until)) if sources.has_ocsp => good = Some(until),
         Ok(Status::Good(_)) => {}
@@ -76,7 +85,7 @@ fn verify_one(pair: Pair<'_>, asked: &Asked<'_>, budget: &mut Budget) -> Result<
     }
     let mut listed = Some(None);
     for point in &sources.points {
-        match list::status(pair, point, asked, budget)? {
+        match list::status(pair, point, asked, trace, budget)? {
             Ok(Status::Revoked(since)) => return Err(revoked(pair.certificate, since, "a revocation list")),
             Ok(Status::Good(until)) => listed = listed.map(|until_now| earliest(until_now, Some(until))),
             Err(problem) => {
@@ -87,7 +96,10 @@ fn verify_one(pair: Pair<'_>, asked: &Asked<'_>, budget: &mut Budget) -> Result<
     }
     match (good, listed) {
         (Some(until), _) | (None, Some(Some(until))) => Ok(Some(until)),
-        (None, Some(None) | None) => Err(unknown(pair.certificate, problems.join("; "))),
+        (None, Some(None) | None) => {
+            trace.lacks_all(pair, &sources);
+            Err(unknown(pair.certificate, problems.join("; ")))
+        }
     }
 }
 
@@ -98,7 +110,9 @@ pub(super) fn fuzz_list(certificate: &Certificate, issuer: &Certificate, asked: 
     let pair = Pair { certificate, issuer, issuer_key: &key };
     let _ = list::check_signature(der, pair);
     for point in &sources.points {
-        let _ = list::read_signed(der, pair, point, asked);
+        let url = point.urls.first().cloned().unwrap_or_default();
+        let evidence = crate::evidence::RevocationList { url, der: der.to_vec() };
+        let _ = list::read_signed(&evidence, pair, point, asked, &mut Trace::default());
     }
 }
 
@@ -124,6 +138,16 @@ fn freshness(what: &str, made: UnixTime, next: Option<UnixTime>, asked: &Asked<'
         });
     }
     Ok(until)
+}
+
+/// An older statement than one that was seen before says nothing: whoever brings it may hold back what came after.
+fn is_newest(what: &str, made: UnixTime, newest: Option<UnixTime>) -> Result<(), String> {
+    match newest {
+        Some(newest) if made < newest => {
+            Err(format!("{what} is from {made}, older than one from {newest} that was seen before"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A signing authority's signature from before a key went bad stays good.

@@ -7,7 +7,7 @@ use assay_admission::UnixTime;
 
 use super::{
     chain::{self, Purpose},
-    revocation,
+    revocation::{self, Trace},
 };
 use crate::{
     artifact::Question,
@@ -47,6 +47,7 @@ pub(super) fn verify(
     store: &CertificateStore,
     token: &[u8],
     signature: &[u8],
+    trace: &mut Trace,
     budget: &mut Budget,
 ) -> Result<Stamp, Failure> {
     let rejected = |problem: String| Failure::from(RejectionReason::Timestamp { problem });
@@ -68,7 +69,7 @@ pub(super) fn verify(
         signing_time: None,
     };
     // Required whatever the store's level says about revocation of the signer's own chain.
-    let holds_until = revocation::verify(&chain, &asked, budget).map_err(about_timestamp)?;
+    let holds_until = revocation::verify(&chain, &asked, trace, budget).map_err(about_timestamp)?;
     Ok(Stamp {
         earliest: token.info.earliest,
         latest: token.info.latest,

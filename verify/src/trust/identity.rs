@@ -1,5 +1,5 @@
-//! Which identities a policy means: an exact text or a regular expression that the whole text has to match, for the identity in a
-//! certificate and for the issuer that vouches for it.
+//! Which identities a policy means: an exact text, one with `*` in it, or a regular expression, which the whole text has to match, for
+//! the identity in a certificate and for the issuer that vouches for it.
 
 use regex_lite::{Regex, RegexBuilder};
 
@@ -15,6 +15,7 @@ pub struct TextPattern(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     Exact(String),
+    Glob { source: String, whole: Regex },
     Pattern { source: String, whole: Regex },
 }
 
@@ -37,6 +38,12 @@ pub enum TextPatternError {
     /// It is no regular expression, or one that needs too much room.
     #[error("it is no regular expression that is accepted: {0}")]
     Syntax(String),
+    /// Two `*` side by side, which other languages give another meaning.
+    #[error("`**` has no meaning in it: a `*` stays within one part")]
+    DoubleStar,
+    /// Nothing but `*`: everyone.
+    #[error("it has nothing but `*`, which would be anybody")]
+    Anybody,
 }
 
 impl TextPattern {
@@ -49,16 +56,33 @@ impl TextPattern {
         Ok(Self(Kind::Exact(text.to_owned())))
     }
 
+    /// This text, in which each `*` stands for one or more characters of one part of a path: none of them is `/`, `@`, a blank or a
+    /// control character. So `…/release.yml@refs/tags/*` is every tag without a slash, and no branch, file or repository of that name.
+    ///
+    /// # Errors
+    /// [`TextPatternError`] if it is empty, too long, has `**`, or has nothing but `*`.
+    pub fn glob(source: &str) -> Result<Self, TextPatternError> {
+        if !source.contains('*') {
+            return Self::exact(source);
+        }
+        bounded(source)?;
+        if source.contains("**") {
+            return Err(TextPatternError::DoubleStar);
+        }
+        if source == "*" {
+            return Err(TextPatternError::Anybody);
+        }
+        let literals: Vec<String> = source.split('*').map(regex_lite::escape).collect();
+        let whole = compile(&format!("^(?:{})$", literals.join("[^/@\\x00-\\x20\\x7f]+")))?;
+        Ok(Self(Kind::Glob { source: source.to_owned(), whole }))
+    }
+
     /// Every text that matches the regular expression from its first to its last character.
     ///
     /// # Errors
     /// [`TextPatternError`] if it is empty, too long or no regular expression.
     pub fn regex(source: &str) -> Result<Self, TextPatternError> {
         bounded(source)?;
-        let compile = |pattern: &str| {
-            let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN_PROGRAM).build();
-            built.map_err(|error| TextPatternError::Syntax(error.to_string()))
-        };
         // By itself first: `a)|(b` would otherwise close the group that anchors it.
         compile(source)?;
         let whole = compile(&format!("^(?:{source})$"))?;
@@ -71,14 +95,16 @@ impl TextPattern {
         let all = |whole: &Regex| whole.find(text).is_some_and(|found| found.range() == (0..text.len()));
         match &self.0 {
             Kind::Exact(exact) => !text.is_empty() && exact == text,
-            Kind::Pattern { whole, .. } => !text.is_empty() && all(whole),
+            Kind::Glob { whole, .. } | Kind::Pattern { whole, .. } => !text.is_empty() && all(whole),
         }
     }
 
-    fn parts(&self) -> (bool, &str) {
+    /// What makes two patterns equal: their kind and their text.
+    fn parts(&self) -> (u8, &str) {
         match &self.0 {
-            Kind::Exact(text) => (true, text),
-            Kind::Pattern { source, .. } => (false, source),
+            Kind::Exact(text) => (0, text),
+            Kind::Glob { source, .. } => (1, source),
+            Kind::Pattern { source, .. } => (2, source),
         }
     }
 }
@@ -106,6 +132,11 @@ impl IdentityPattern {
             Signer::Key { .. } | Signer::Certificate { .. } => false,
         }
     }
+}
+
+fn compile(pattern: &str) -> Result<Regex, TextPatternError> {
+    let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN_PROGRAM).build();
+    built.map_err(|error| TextPatternError::Syntax(error.to_string()))
 }
 
 fn bounded(text: &str) -> Result<(), TextPatternError> {
@@ -148,6 +179,26 @@ mod tests {
         for other in ["ci@acmexexample", "CI@acme.example", "ci@acme.example ", "ci@acme.example\n", ""] {
             assert!(!exact.matches(other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_star_stays_within_one_part_of_the_identity() {
+        let glob = TextPattern::glob("https://ci.example/acme/app/release.yml@refs/tags/v*").unwrap();
+        for good in ["v1", "v1.2.3-rc1", "v+"] {
+            assert!(glob.matches(&format!("https://ci.example/acme/app/release.yml@refs/tags/{good}")), "{good}");
+        }
+        for evil in ["v", "v1/x", "v1@refs/heads/main", "v1\n", "v1 x", "x1", "v\u{0}"] {
+            assert!(!glob.matches(&format!("https://ci.example/acme/app/release.yml@refs/tags/{evil}")), "{evil:?}");
+        }
+        assert!(!glob.matches("https://ci.example/acme/app-evil/release.yml@refs/tags/v1"));
+        // All but `*` stands for itself.
+        assert!(
+            !TextPattern::glob("a.b*").unwrap().matches("axbc") && TextPattern::glob("a.b*").unwrap().matches("a.bc")
+        );
+        assert_eq!(TextPattern::glob("*").unwrap_err(), TextPatternError::Anybody);
+        assert_eq!(TextPattern::glob("a**").unwrap_err(), TextPatternError::DoubleStar);
+        assert_eq!(TextPattern::glob("ci@acme.example").unwrap(), TextPattern::exact("ci@acme.example").unwrap());
+        assert_ne!(TextPattern::glob("a.b*").unwrap(), TextPattern::regex("a.b*").unwrap());
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Revocation lists and OCSP answers, right and with one thing wrong each.
 
-use assay_verify::{Certificate, Check, Findings, Level, RejectionReason, RevocationEvidence, RevocationList};
+use std::{collections::BTreeMap, sync::Arc};
+
+use assay_admission::{Digest, UnixTime};
+use assay_verify::{
+    Certificate, Check, Findings, Level, RejectionReason, RevocationEvidence, RevocationList, RevocationSource, SeenAt,
+};
 use proptest::prelude::*;
 use rcgen::{CrlDistributionPoint, CustomExtension, ExtendedKeyUsagePurpose, Issuer, KeyUsagePurpose};
 use serde_json::json;
@@ -130,6 +135,55 @@ fn a_fresh_list_without_the_certificate_is_believed_until_the_next_one() {
     // Another certificate's revocation is its own affair.
     let other = judge(&chain, &lists(&[List::by(&chain, 1).revoking(vec![serial(&chain, 1)])]));
     assert_eq!(other.facts.len(), 1);
+}
+
+#[test]
+fn an_older_list_or_answer_than_one_that_was_seen_does_not_count() {
+    let chain = Recipe::new().with_list().make();
+    let found = judge(&chain, &lists(&[List::by(&chain, 1)]));
+    let [seen] = found.notary[0].seen_answers() else { panic!("{found:?}") };
+    assert_eq!(seen.made.to_string(), "2026-11-22T00:00:00Z");
+    assert_eq!((seen.source.clone(), found.notary[0].revocation_sources()), (SeenAt::List(LIST.to_owned()), &[][..]));
+    let knowing = |made: i64| {
+        let newest = BTreeMap::from([(seen.about, UnixTime::from_seconds(seen.made.seconds() + made))]);
+        judge(&chain, &lists(&[List::by(&chain, 1)]).knowing(Arc::new(newest)))
+    };
+    assert_eq!(knowing(0).facts.len(), 1);
+    assert!(unknown(&knowing(1)).contains("it is from 2026-11-22T00:00:00Z, older than one from 2026-11-22T00:00:01Z"));
+    // Of another list nothing is known.
+    let other = BTreeMap::from([(Digest::sha256(b"other"), NOW)]);
+    assert_eq!(judge(&chain, &lists(&[List::by(&chain, 1)]).knowing(Arc::new(other))).facts.len(), 1);
+}
+
+#[test]
+fn what_nobody_vouches_for_or_comes_from_the_future_was_not_seen() {
+    let chain = Recipe::new().with_list().make();
+    let other = Recipe::new().with_list().make();
+    for list in [
+        List::by(&other, 1),
+        List::by(&chain, 2),
+        List::by(&chain, 1).with(|list| list.this_update = "20261122120001Z"),
+    ] {
+        let found = judge(&chain, &lists(&[list]));
+        assert_eq!(found.notary[0].seen_answers(), []);
+        let source = RevocationSource::List { urls: vec![LIST.to_owned()] };
+        assert_eq!(found.notary[0].revocation_sources(), [source]);
+    }
+    // One that has ended was seen all the same.
+    let ended = judge(&chain, &lists(&[List::by(&chain, 1).with(|list| list.next_update = Some("20261122115959Z"))]));
+    assert_eq!(ended.notary[0].seen_answers().len(), 1);
+}
+
+#[test]
+fn only_certificates_below_an_anchor_have_anyone_asked() {
+    let (chain, stranger) = (Recipe::new().with_list().make(), Recipe::new().with_list().make());
+    for level in [Level::Strict, Level::Permissive, Level::Audit] {
+        let found = judged(stranger.sign(&stranger.jws()), chain.store(level), &RevocationEvidence::default(), NOW);
+        let sources: usize = found.notary.iter().map(|result| result.revocation_sources().len()).sum();
+        assert_eq!(sources, 0, "{level:?}");
+        let own = judged(chain.sign(&chain.jws()), chain.store(level), &RevocationEvidence::default(), NOW);
+        assert_eq!(own.notary[0].revocation_sources().len(), 1, "{level:?}");
+    }
 }
 
 #[test]

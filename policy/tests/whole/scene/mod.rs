@@ -3,8 +3,13 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod keyless;
 mod rules;
 mod signatures;
+#[expect(dead_code, reason = "the verifier's tests use all of it")]
+#[path = "../../../../verify/tests/verify/sigstore_world.rs"]
+pub(crate) mod sigstore_world;
+pub(crate) mod support;
 
 use std::collections::BTreeMap;
 
@@ -13,9 +18,12 @@ use assay_admission::{
     Reason, UnixTime,
 };
 use assay_policy::{AskedChain, Case, CaseImage, Collection, Decision, ImageState, Material, Policy, PolicyDocument};
-use assay_verify::{Artifact, BoundImage, Budget, Evidence, Findings, bind, verify};
+use assay_verify::{
+    Artifact, AttestationFindings, BoundImage, Budget, Evidence, Findings, bind, verify, verify_attestations,
+};
 use serde_json::json;
 
+pub(crate) use keyless::{attest, attest_keyless, sign_keyless, trusted_root};
 pub(crate) use rules::{ONE, TWO, prod, rule, with};
 pub(crate) use signatures::{Authority, Key};
 
@@ -127,7 +135,8 @@ pub(crate) fn labelled(text: &str) -> CandidateName {
     CandidateName { reference: text.parse().unwrap(), source: NameSource::DistributionSource }
 }
 
-/// The policy, with the keys `ci.pem`, `releases.pem`, `audit.pem` and the certificates `acme.pem` beside it.
+/// The policy, with the keys `ci.pem`, `releases.pem`, `audit.pem`, the certificates `acme.pem` and the Sigstore
+/// root `trusted_root.json` beside it.
 pub(crate) fn policy(text: &str) -> Policy {
     match PolicyDocument::parse("policy.toml", text).and_then(|document| document.compile(&material())) {
         Ok(policy) => policy,
@@ -140,6 +149,7 @@ pub(crate) fn material() -> Material {
         .into_iter()
         .map(|name| (format!("{name}.pem"), Key::named(name).public_pem().into_bytes()))
         .collect();
+    files.insert("trusted_root.json".to_owned(), trusted_root());
     files.insert("acme.pem".to_owned(), Authority::acme().root_pem().into_bytes());
     Material { files, ..Material::default() }
 }
@@ -165,6 +175,15 @@ impl Given {
             collection: Collection::Complete,
             unbound: None,
             is_alike: false,
+        }
+    }
+
+    fn attestations(&self, policy: &Policy) -> AttestationFindings {
+        match Evidence::new(self.artifacts.clone()) {
+            Ok(evidence) => {
+                verify_attestations(&self.image.bound(), &evidence, policy.trust(), NOW, &mut Budget::default())
+            }
+            Err(limit) => AttestationFindings { limit: Some(limit), ..AttestationFindings::default() },
         }
     }
 
@@ -194,19 +213,19 @@ pub(crate) fn decide_likely(
     likeliest: Option<Digest>,
     given: &[Given],
 ) -> Decision {
-    let prepared: Vec<(BoundImage, Findings)> =
-        given.iter().map(|given| (given.image.bound(), given.findings(policy))).collect();
+    let prepared: Vec<(BoundImage, Findings, AttestationFindings)> =
+        given.iter().map(|given| (given.image.bound(), given.findings(policy), given.attestations(policy))).collect();
     let images = given
         .iter()
         .zip(&prepared)
-        .map(|(given, (image, findings))| CaseImage {
+        .map(|(given, (image, findings, attestations))| CaseImage {
             manifest: given.image.manifest.digest,
             config: given.image.config,
             names: given.names.clone(),
             state: match &given.unbound {
                 _ if given.is_alike => ImageState::Alike(std::slice::from_ref(&given.image.index.digest)),
                 Some(reason) => ImageState::Unbound(reason.clone()),
-                None => ImageState::Bound { image, findings, collection: &given.collection },
+                None => ImageState::Bound { image, findings, attestations, collection: &given.collection },
             },
         })
         .collect();

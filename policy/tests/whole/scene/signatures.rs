@@ -43,6 +43,10 @@ impl Key {
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(spki))
     }
 
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair().sign(bytes).as_ref().to_vec()
+    }
+
     /// A cosign signature of `subject` for the repository `identity`.
     pub(crate) fn sign(&self, subject: &Descriptor, identity: &str) -> Artifact {
         let payload = document(

@@ -1,7 +1,7 @@
 //! Certificate revocation lists (RFC 5280 §5 and §6.3): complete lists that the certificate's own issuer signed. Delta, indirect and
 //! part lists are refused by name. Entries are read only after the signature.
 
-use assay_admission::UnixTime;
+use assay_admission::{Digest, UnixTime};
 use der::{
     Decode, Encode, Tagged,
     asn1::{AnyRef, BitStringRef},
@@ -14,10 +14,11 @@ use x509_parser::{
 };
 
 use super::{
-    Asked, Pair, Status, freshness, is_excused,
+    Asked, Pair, SeenAnswer, SeenAt, Status, Trace, freshness, is_excused, is_newest,
     sources::{FRESHEST_CRL, Point, urls},
+    trace,
 };
-use crate::{failure::Failure, limits::Budget, notation::chain};
+use crate::{evidence::RevocationList, failure::Failure, limits::Budget, notation::chain};
 
 const DELTA_INDICATOR: &str = "2.5.29.27";
 
@@ -26,13 +27,14 @@ pub(super) fn status(
     pair: Pair<'_>,
     point: &Point,
     asked: &Asked<'_>,
+    trace: &mut Trace,
     budget: &mut Budget,
 ) -> Result<Result<Status, String>, Failure> {
     let (mut problem, mut good) = (None, None);
     let from_here = asked.evidence.lists().iter().filter(|list| point.urls.contains(&list.url));
     for list in from_here {
         budget.spend_key_operation().map_err(Failure::Exhausted)?;
-        match read(&list.der, pair, point, asked) {
+        match read(list, pair, point, asked, trace) {
             Ok(Status::Revoked(since)) => return Ok(Ok(Status::Revoked(since))),
             // Of two lists that hold, the one that holds longer.
             Ok(Status::Good(until)) => good = good.max(Some(until)),
@@ -43,15 +45,27 @@ pub(super) fn status(
     Ok(good.map(Status::Good).ok_or_else(|| problem.unwrap_or_else(none)))
 }
 
-fn read(der: &[u8], pair: Pair<'_>, point: &Point, asked: &Asked<'_>) -> Result<Status, String> {
-    check_signature(der, pair)?;
-    read_signed(der, pair, point, asked)
+fn read(
+    evidence: &RevocationList,
+    pair: Pair<'_>,
+    point: &Point,
+    asked: &Asked<'_>,
+    trace: &mut Trace,
+) -> Result<Status, String> {
+    check_signature(&evidence.der, pair)?;
+    read_signed(evidence, pair, point, asked, trace)
 }
 
 /// What a list says whose signature was verified.
-pub(super) fn read_signed(der: &[u8], pair: Pair<'_>, point: &Point, asked: &Asked<'_>) -> Result<Status, String> {
+pub(super) fn read_signed(
+    evidence: &RevocationList,
+    pair: Pair<'_>,
+    point: &Point,
+    asked: &Asked<'_>,
+    trace: &mut Trace,
+) -> Result<Status, String> {
     let (rest, list) =
-        CertificateRevocationList::from_der(der).map_err(|error| format!("it cannot be read: {error}"))?;
+        CertificateRevocationList::from_der(&evidence.der).map_err(|error| format!("it cannot be read: {error}"))?;
     if !rest.is_empty() {
         return Err("bytes follow it".to_owned());
     }
@@ -70,6 +84,13 @@ pub(super) fn read_signed(der: &[u8], pair: Pair<'_>, point: &Point, asked: &Ask
     let this_update = UnixTime::from_seconds(tbs.this_update.timestamp());
     // RFC 5280 §5.1.2.5: nextUpdate must be there.
     let next_update = tbs.next_update.ok_or("it does not say when the next one comes")?;
+    let about = trace::about_list(pair, &evidence.url);
+    // One from the future would keep every present one from counting.
+    if this_update <= asked.at {
+        let (content, source) = (Digest::sha256(&evidence.der), SeenAt::List(evidence.url.clone()));
+        trace.saw(SeenAnswer { about, made: this_update, content, source });
+    }
+    is_newest("it", this_update, asked.evidence.newest(&about))?;
     let until = freshness("it", this_update, Some(UnixTime::from_seconds(next_update.timestamp())), asked)?;
     for entry in list.iter_revoked_certificates() {
         if let Some(since) = revoked_since(entry, pair, asked)? {

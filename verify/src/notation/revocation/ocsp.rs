@@ -1,7 +1,7 @@
 //! OCSP answers (RFC 6960): about this certificate by this issuer, signed by the issuer itself or by one that it appointed for just
 //! that, and fresh. No nonce is wanted: an answer that was fetched before, or carried in, is judged by its times alone.
 
-use assay_admission::UnixTime;
+use assay_admission::{Digest, UnixTime};
 use der::{
     Decode, Encode,
     asn1::{AnyRef, BitStringRef, ObjectIdentifier},
@@ -11,7 +11,9 @@ use x509_ocsp::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension};
 
-use super::{Asked, Pair, Status, freshness, is_excused, sources::Sources};
+use super::{
+    Asked, Pair, SeenAnswer, SeenAt, Status, Trace, freshness, is_excused, is_newest, sources::Sources, trace as traced,
+};
 use crate::{
     failure::Failure,
     limits::{Budget, MAX_OCSP_STATUSES, MAX_SENT_CERTIFICATES},
@@ -29,18 +31,29 @@ const NO_CHECK: &str = "1.3.6.1.5.5.7.48.1.5";
 pub(super) fn status(
     pair: Pair<'_>,
     asked: &Asked<'_>,
+    trace: &mut Trace,
     budget: &mut Budget,
 ) -> Result<Result<Status, String>, Failure> {
     let (mut problem, mut good) = (None, None);
-    for answer in asked.evidence.answers() {
-        let Ok(answer) = Answer::read(answer) else { continue };
+    for der in asked.evidence.answers() {
+        let Ok(answer) = Answer::read(der) else { continue };
         // Answers about other certificates are no problem and cost nothing.
         let about: Vec<&SingleResponse> =
             answer.data.responses.iter().take(MAX_OCSP_STATUSES).filter(|one| is_about(one, pair)).collect();
         if about.is_empty() {
             continue;
         }
-        match answer.status(&about, pair, asked, budget)? {
+        match answer.authenticate(pair, asked, budget)?.and_then(|()| {
+            answer.read_statuses(&about, asked, |made| {
+                let about = traced::about_certificate(pair);
+                // One from the future would keep every present one from counting.
+                if made <= asked.at {
+                    let (content, source) = (Digest::sha256(der), SeenAt::Answer(traced::request(pair)));
+                    trace.saw(SeenAnswer { about, made, content, source });
+                }
+                is_newest("it", made, asked.evidence.newest(&about))
+            })
+        }) {
             Ok(Status::Revoked(since)) => return Ok(Ok(Status::Revoked(since))),
             Ok(Status::Good(until)) => good = good.max(Some(until)),
             Err(why) => problem = Some(format!("the OCSP answer: {why}")),
@@ -59,7 +72,7 @@ pub(super) fn fuzz(pair: Pair<'_>, asked: &Asked<'_>, der: &[u8]) {
     assert!(about <= all.len());
     let budget = &mut Budget::default();
     let _ = answer.responder(pair, asked, budget).map(|key| key.map(|key| answer.check_signature(&key)));
-    let _ = answer.read_statuses(&all, asked);
+    let _ = answer.read_statuses(&all, asked, |_| Ok(()));
 }
 
 /// `BasicOCSPResponse ::= SEQUENCE { tbs, AlgorithmIdentifier, BIT STRING, [0] SEQUENCE OF Certificate OPTIONAL }`, with the signed
@@ -100,19 +113,19 @@ impl Answer {
         })
     }
 
-    fn status(
+    /// Whether it is by one who may answer for the pair's issuer.
+    fn authenticate(
         &self,
-        about: &[&SingleResponse],
         pair: Pair<'_>,
         asked: &Asked<'_>,
         budget: &mut Budget,
-    ) -> Result<Result<Status, String>, Failure> {
+    ) -> Result<Result<(), String>, Failure> {
         let key = match self.responder(pair, asked, budget)? {
             Ok(key) => key,
             Err(problem) => return Ok(Err(problem)),
         };
         budget.spend_key_operation().map_err(Failure::Exhausted)?;
-        Ok(self.check_signature(&key).and_then(|()| self.read_statuses(about, asked)))
+        Ok(self.check_signature(&key))
     }
 
     fn check_signature(&self, key: &PublicKey) -> Result<(), String> {
@@ -152,7 +165,13 @@ impl Answer {
         }
     }
 
-    fn read_statuses(&self, about: &[&SingleResponse], asked: &Asked<'_>) -> Result<Status, String> {
+    /// What the statuses in `about` say together; `made_at` hears when each was made, and may refuse it.
+    fn read_statuses(
+        &self,
+        about: &[&SingleResponse],
+        asked: &Asked<'_>,
+        mut made_at: impl FnMut(UnixTime) -> Result<(), String>,
+    ) -> Result<Status, String> {
         let produced = time(&self.data.produced_at);
         if produced > asked.at {
             return Err(format!("it was made at {produced}, and it is {}", asked.at));
@@ -164,6 +183,7 @@ impl Answer {
         }
         let mut good = None;
         for one in about {
+            made_at(time(&one.this_update))?;
             match read_status(one, asked)? {
                 Status::Revoked(since) => return Ok(Status::Revoked(since)),
                 Status::Good(until) => good = super::earliest(good, Some(until)),

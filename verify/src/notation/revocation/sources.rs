@@ -12,6 +12,8 @@ pub(super) const FRESHEST_CRL: &str = "2.5.29.46";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sources {
     pub(super) has_ocsp: bool,
+    /// The addresses of OCSP responders.
+    pub(super) responders: Vec<String>,
     pub(super) points: Vec<Point>,
 }
 
@@ -28,11 +30,16 @@ impl Sources {
     /// Why it cannot be followed: part lists, indirect lists, delta lists.
     pub(super) fn of(certificate: &Certificate) -> Result<Self, String> {
         let parsed = certificate.parsed();
-        let mut sources = Self { has_ocsp: false, points: Vec::new() };
+        let mut sources = Self { has_ocsp: false, responders: Vec::new(), points: Vec::new() };
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::AuthorityInfoAccess(access) => {
-                    sources.has_ocsp |= access.iter().any(|one| one.access_method.to_id_string() == OCSP);
+                    for one in access.iter().filter(|one| one.access_method.to_id_string() == OCSP) {
+                        sources.has_ocsp = true;
+                        if let GeneralName::URI(url) = &one.access_location {
+                            sources.responders.push((*url).to_owned());
+                        }
+                    }
                 }
                 ParsedExtension::CRLDistributionPoints(points) => {
                     for point in &points.points {

@@ -1,0 +1,229 @@
+//! Certificates that were revoked, or may have been: what the fetcher brings, what is kept and what a person imports, over restarts.
+
+use std::sync::OnceLock;
+
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+use time::{Duration as Span, OffsetDateTime};
+
+use super::*;
+
+const LIST: &str = "http://ca.example/ca.crl";
+
+/// A root and a leaf that names the root's list.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    root: Vec<u8>,
+    root_pem: String,
+    leaf: Vec<u8>,
+    leaf_key: KeyPair,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let root_key = KeyPair::generate().unwrap();
+        let mut root = named("Root");
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = root.self_signed(&root_key).unwrap();
+        let issuer = Issuer::new(root, root_key);
+        let leaf_key = KeyPair::generate().unwrap();
+        let mut leaf = named("Ann");
+        leaf.serial_number = Some(SerialNumber::from(77_u64));
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        leaf.use_authority_key_identifier_extension = true;
+        leaf.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![LIST.to_owned()] }];
+        let leaf = leaf.signed_by(&leaf_key, &issuer).unwrap().der().to_vec();
+        Self { issuer, root: certificate.der().to_vec(), root_pem: certificate.pem(), leaf, leaf_key }
+    }
+
+    /// The authority of the policy: one for all tests of a process.
+    fn acme() -> &'static Self {
+        static ACME: OnceLock<Authority> = OnceLock::new();
+        ACME.get_or_init(Self::new)
+    }
+
+    /// A list that was made so many hours ago and ends in a day.
+    fn list(&self, hours: i64, revokes_leaf: bool) -> Vec<u8> {
+        let made = OffsetDateTime::now_utc() - Span::hours(hours);
+        let entry = RevokedCertParams {
+            serial_number: SerialNumber::from(77_u64),
+            revocation_time: made,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: made,
+            next_update: made + Span::days(1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: if revokes_leaf { vec![entry] } else { vec![] },
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().der().to_vec()
+    }
+
+    /// A Notary Project JWS over the image's manifest.
+    fn sign(&self, image: &Image) -> Artifact {
+        let descriptor = |document: &Document| {
+            serde_json::json!({
+                "mediaType": document.media_type().as_str(),
+                "digest": document.digest().to_string(),
+                "size": document.bytes().len(),
+            })
+        };
+        let encode = |value: &serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let protected = encode(&serde_json::json!({
+            "alg": "ES256",
+            "cty": "application/vnd.cncf.notary.payload.v1+json",
+            "crit": ["io.cncf.notary.signingScheme"],
+            "io.cncf.notary.signingScheme": "notary.x509",
+            "io.cncf.notary.signingTime": "2026-11-01T00:00:00Z",
+        }));
+        let payload = encode(&serde_json::json!({ "targetArtifact": descriptor(&image.manifest) }));
+        let pair = EcdsaKeyPair::from_pkcs8(
+            &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+            self.leaf_key.serialized_der(),
+        );
+        let signature = pair.unwrap().sign(&SystemRandom::new(), format!("{protected}.{payload}").as_bytes()).unwrap();
+        let chain = [&self.leaf, &self.root].map(|der| BASE64_STANDARD.encode(der));
+        let envelope = serde_json::json!({
+            "payload": payload, "protected": protected,
+            "signature": BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()), "header": { "x5c": chain },
+        });
+        let envelope = document("application/jose+json", envelope.to_string().into_bytes());
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST,
+            "artifactType": "application/vnd.cncf.notary.signature",
+            "config": descriptor(&document("application/vnd.oci.empty.v1+json", b"{}".to_vec())),
+            "layers": [descriptor(&envelope)], "subject": descriptor(&image.manifest),
+        });
+        Artifact {
+            subject: *image.manifest.digest(),
+            found_by: FoundBy::ReferrersApi,
+            manifest: document(MediaType::OCI_MANIFEST, manifest.to_string().into_bytes()),
+            blobs: vec![envelope],
+        }
+    }
+}
+
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    for (kind, value) in [
+        (DnType::CountryName, "DE"),
+        (DnType::StateOrProvinceName, "Berlin"),
+        (DnType::OrganizationName, "Acme"),
+        (DnType::CommonName, common_name),
+    ] {
+        params.distinguished_name.push(kind, value);
+    }
+    params
+}
+
+/// A scene whose policy wants a certificate of Acme, and an image that one signed.
+async fn scene(revocation: &str) -> (Scene, Image) {
+    let image = Image::new("a");
+    let scene = Scene::new(Fetcher::Brings(vec![Authority::acme().sign(&image)])).await;
+    std::fs::write(scene.folder.path().join("acme.pem"), &Authority::acme().root_pem).unwrap();
+    let text = format!(
+        "version = 2\nmode = \"enforce\"\n[certificates.acme]\nanchors = [\"acme.pem\"]\nrevocation = \"{revocation}\"\n\
+         [signers.acme]\ncertificates = \"acme\"\nsubject = \"C=DE, ST=Berlin, O=Acme\"\n\
+         [[rules]]\nname = \"r\"\nimages = [\"r.example/**\"]\nrequire = [{{ signatures = 1, of = [\"acme\"] }}]\n"
+    );
+    std::fs::write(scene.folder.path().join("policy.toml"), text).unwrap();
+    let keys = KeyWorker::start(scene.folder.path().join("key.sock"), 0).unwrap();
+    scene.policy.reload(&keys, now()).await.unwrap();
+    (scene, image)
+}
+
+impl Scene {
+    fn lists(&self, list: Option<Vec<u8>>) {
+        *self.fetcher.list.lock().unwrap() = list;
+    }
+
+    async fn ask(&self, judge: &Arc<Judge>, image: &Image) -> Option<DenyCode> {
+        code(&judge.admit(image.request(), Some(Duration::from_secs(30))).await)
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_and_one_of_unknown_status_too() {
+    let (scene, image) = scene("enforce").await;
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::EvidenceUnavailable));
+    assert_eq!(*scene.fetcher.urls.lock().unwrap(), [LIST]);
+    scene.lists(Some(Authority::new().list(1, false)));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+    scene.lists(Some(Authority::acme().list(1, false)));
+    assert_eq!(scene.ask(&scene.judge, &image).await, None);
+    let (scene, image) = self::scene("enforce").await;
+    scene.lists(Some(Authority::acme().list(1, true)));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+    let (scene, image) = self::scene("skip").await;
+    assert_eq!((scene.ask(&scene.judge, &image).await, scene.fetcher.urls.lock().unwrap().len()), (None, 0));
+    let (scene, image) = self::scene("log").await;
+    assert_eq!(scene.ask(&scene.judge, &image).await, None);
+}
+
+#[tokio::test]
+async fn an_older_list_does_not_bring_back_a_revoked_certificate() {
+    let (old, new) = (Authority::acme().list(2, false), Authority::acme().list(1, true));
+    let (fresh, image) = scene("enforce").await;
+    fresh.lists(Some(old.clone()));
+    assert_eq!(fresh.ask(&fresh.judge, &image).await, None);
+
+    let (scene, image) = scene("enforce").await;
+    scene.lists(Some(new));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+    scene.lists(Some(old));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+    // Not after a restart, and not if what was kept is taken away.
+    let folder = scene.folder.path().join("evidence/revocation/lists");
+    for kept in std::fs::read_dir(&folder).unwrap() {
+        std::fs::remove_file(kept.unwrap().path()).unwrap();
+    }
+    assert_eq!(scene.ask(&scene.restarted(), &image).await, Some(DenyCode::NotSatisfied));
+}
+
+#[tokio::test]
+async fn a_list_that_was_fetched_serves_after_a_restart_without_network() {
+    let (scene, image) = scene("enforce").await;
+    scene.lists(Some(Authority::acme().list(1, false)));
+    assert_eq!(scene.ask(&scene.judge, &image).await, None);
+    scene.lists(None);
+    scene.plays(Fetcher::Fails(DenyCode::EvidenceUnavailable));
+    let asked = scene.asked();
+    // What admitted it is written behind the answer.
+    while scene.judge.evidence.artifacts(image.manifest.digest()).is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let restarted = scene.restarted();
+    assert_eq!((scene.ask(&restarted, &image).await, scene.asked()), (None, asked));
+}
+
+#[tokio::test]
+async fn an_imported_list_admits_where_nothing_is_fetched_and_one_that_revokes_ends_what_was_remembered() {
+    let (scene, image) = scene("enforce").await;
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::EvidenceUnavailable));
+    let import = |list: Vec<u8>| scene.judge.evidence.revocation().import_list(LIST, &list).unwrap();
+    import(Authority::new().list(1, false));
+    assert!(scene.ask(&scene.judge, &image).await.is_some());
+    import(Authority::acme().list(2, false));
+    for _ in 0..3 {
+        assert_eq!(scene.ask(&scene.judge, &image).await, None);
+    }
+    import(Authority::acme().list(1, true));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_certificate_that_no_anchor_vouches_for() {
+    let (scene, image) = scene("enforce").await;
+    scene.plays(Fetcher::Brings(vec![Authority::new().sign(&image)]));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+    assert_eq!(*scene.fetcher.urls.lock().unwrap(), Vec::<String>::new());
+}
