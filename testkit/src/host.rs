@@ -94,6 +94,13 @@ impl Host {
         Ok(self)
     }
 
+    /// Lets the fetcher ask a host on this machine about revocation; it reads so at its next start.
+    pub fn with_revocation_host(self, host: &str) -> Result<Self> {
+        let known = fs::read_to_string(self.node.configuration_file("fetch.toml"))?;
+        self.node.write("fetch.toml", &format!("{known}revocation-hosts = [\"{host}\"]\n"))?;
+        Ok(self)
+    }
+
     /// Starts the node and then containerd, with that policy in force.
     pub fn up(mut self, policy: &PolicyText) -> Result<Self> {
         self.node.write_policy(policy)?;

@@ -61,6 +61,16 @@ impl PolicyText {
         self
     }
 
+    /// The same, whose certificates must be known not to be revoked.
+    pub fn certificates_that_may_be_revoked(mut self, signer: &str, root_pem: &str, subject: &str) -> Self {
+        self.signers.push_str(&format!(
+            "[signers.{signer}]\ncertificates = \"{signer}\"\nsubject = \"{subject}\"\n\
+             [certificates.{signer}]\nrevocation = \"enforce\"\nanchors = [\"{signer}-root.pem\"]\n"
+        ));
+        self.files.push((format!("{signer}-root.pem"), root_pem.to_owned()));
+        self
+    }
+
     /// A rule that wants `count` of the signers on every image of these scopes.
     pub fn rule(mut self, name: &str, scopes: &[&str], count: u32, signers: &[&str]) -> Self {
         self.rules.push_str(&format!(

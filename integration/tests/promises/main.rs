@@ -2,6 +2,8 @@
 //! One file per promise, all in one program, because linking takes longer than most of the tests.
 
 mod peer;
+mod required_attestations_must_be_there;
+mod revoked_certificates_are_refused;
 mod scene;
 
 mod admitted_under_observe_is_judged_again;
