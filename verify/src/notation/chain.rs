@@ -2,7 +2,7 @@
 //! ordered, leaf first, root included. Whether the chain is trusted, and at what time, is not judged here.
 
 use assay_admission::UnixTime;
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{self, VerificationAlgorithm};
 use der::{
     Decode as _,
     asn1::{AnyRef, ObjectIdentifier},
@@ -37,7 +37,7 @@ pub(crate) fn verify(chain: &[Certificate], purpose: Purpose, budget: &mut Budge
         return Err(RejectionReason::from(LimitReached { what: "certificates in a chain", limit: MAX_CHAIN }).into());
     }
     let parsed: Vec<X509Certificate<'_>> = chain.iter().map(Certificate::parsed).collect();
-    let mut leaf_key = None;
+    let (mut leaf_key, mut own_key) = (None, None);
     for (depth, certificate) in parsed.iter().enumerate() {
         let problem = |problem: String| RejectionReason::Certificate {
             subject: chain.get(depth).map(Certificate::subject).unwrap_or_default(),
@@ -55,11 +55,13 @@ pub(crate) fn verify(chain: &[Certificate], purpose: Purpose, budget: &mut Budge
         if is_self_issued && !is_last {
             return Err(problem("it is self-issued and not the last of the chain".to_owned()).into());
         }
-        let key = key_of(certificate).map_err(problem)?;
-        let issuer_key = key_of(issuer).map_err(problem)?;
+        // Read before, if it was the issuer of the one before.
+        let key = own_key.take().map_or_else(|| key_of(certificate), Ok).map_err(problem)?;
+        let issuer_key = if is_last { key.clone() } else { key_of(issuer).map_err(problem)? };
         budget.spend_key_operation().map_err(Failure::Exhausted)?;
         check_signature(certificate, &issuer_key).map_err(problem)?;
         leaf_key.get_or_insert(key);
+        own_key = Some(issuer_key);
     }
     leaf_key.ok_or_else(|| malformed("certificate chain", "is empty").into())
 }
@@ -229,9 +231,10 @@ pub(super) fn check_signed(
     let oid = identifier.algorithm.to_id_string();
     let algorithm = signature_algorithm(identifier, issuer.kind())
         .ok_or_else(|| format!("its signature algorithm {oid} is not accepted with an {} issuer", issuer.kind()))?;
-    UnparsedPublicKey::new(algorithm, issuer.spki())
-        .verify(message, signature)
-        .map_err(|_| "its issuer did not sign it".to_owned())
+    issuer
+        .verifies_as(algorithm, message, signature)
+        .then_some(())
+        .ok_or_else(|| "its issuer did not sign it".to_owned())
 }
 
 /// SHA-2 alone: SHA-1 is refused with everything else that is not listed.

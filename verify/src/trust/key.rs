@@ -1,11 +1,11 @@
 //! A public key of the policy: PEM or DER comes in, a key of a known kind in its one canonical encoding comes out.
 
-use std::fmt;
+use std::{fmt, ptr};
 
 use assay_admission::Digest;
 use aws_lc_rs::{
     digest::Digest as Digested,
-    signature::{self, ParsedPublicKey, VerificationAlgorithm},
+    signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm},
 };
 use x509_parser::{pem::Pem, prelude::FromDer, x509::SubjectPublicKeyInfo};
 
@@ -150,6 +150,20 @@ impl PublicKey {
 }
 
 impl PublicKey {
+    /// Whether this key made `signature` over `message` in the way of `algorithm`.
+    pub(crate) fn verifies_as(
+        &self,
+        algorithm: &'static dyn VerificationAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        // Most certificates are signed in the way that the key is parsed for already.
+        if ptr::addr_eq(algorithm, cosign_algorithm(self.kind)) {
+            return self.verifies(message, signature);
+        }
+        UnparsedPublicKey::new(algorithm, &self.spki).verify(message, signature).is_ok()
+    }
+
     /// Whether this key made `signature` over `message` with SHA-256 where its curve's own hash is wanted: cosign 2 and many
     /// key services do. For a person to be told; such a signature counts for nothing.
     pub(crate) fn made_with_sha256(&self, signed: &Signed<'_>, signature: &[u8]) -> bool {
