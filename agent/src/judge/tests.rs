@@ -3,6 +3,7 @@
 
 mod chains;
 mod faults;
+mod full;
 mod panics;
 mod revocation;
 

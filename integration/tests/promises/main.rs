@@ -15,6 +15,7 @@ mod broken_policy_keeps_the_last_good_one;
 mod catalogue_names_tests_that_exist;
 mod cosign_signatures_are_verified;
 mod evidence_outlives_the_registry;
+mod floods_are_survived;
 mod foreign_layers_are_not_unpacked;
 mod full_disk_admits_nothing;
 mod gates_report_what_they_refuse;

@@ -18,6 +18,9 @@ use tonic::{Request, Response, Status};
 /// A uid that no program of a node has.
 pub(crate) const STRANGER: u32 = 4711;
 
+/// What an HTTP/2 client sends first (RFC 9113 §3.4): its preface and an empty SETTINGS frame.
+pub(crate) const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
 /// Does the work on a thread of its own whose uid and gid are these. The kernel's calls change the calling thread alone,
 /// and that is what a socket's other side is told.
 pub(crate) fn as_user<T: Send>(uid: u32, gid: u32, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

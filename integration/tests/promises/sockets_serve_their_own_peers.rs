@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use assay_testkit::{AGENT_UID, FETCHER_UID, KEY_WORKER_UID, PullBy, Version, eventually};
 
-use crate::peer::{FakeAgent, STRANGER, as_user, first_answer};
+use crate::peer::{FakeAgent, HTTP2, STRANGER, as_user, first_answer};
 use crate::scene::{Scene, refused_cleanly};
 
 /// Every socket of a node and the one uid that it serves in this test.
@@ -17,8 +17,6 @@ const ROLES: [(&str, u32); 6] =
     [("gate", 0), ("admin", 0), ("sign", 0), ("snapshotter", 0), ("fetch", AGENT_UID), ("key", AGENT_UID)];
 const UIDS: [u32; 5] = [0, AGENT_UID, KEY_WORKER_UID, FETCHER_UID, STRANGER];
 
-/// What an HTTP/2 client sends first (RFC 9113 §3.4): its preface and an empty SETTINGS frame.
-const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 /// The key worker's own protocol: four bytes of length and a request.
 const STATUS: &[u8] = b"\x00\x00\x00\x21{\"v\":1,\"request\":{\"op\":\"status\"}}";
 

@@ -1,18 +1,20 @@
 //! RFC 3161 tokens over a Notary Project signature, right and with one thing wrong each.
 
 use assay_verify::{
-    Anchors, Artifact, CertificateStore, Check, RejectionReason, RevocationEvidence, TimestampRule, VerificationLevel,
+    Anchors, Artifact, Certificate, CertificateStore, Check, LimitReached, RejectionReason, RevocationEvidence,
+    TimestampRule, VerificationLevel,
 };
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use proptest::prelude::*;
-use rcgen::{CustomExtension, ExtendedKeyUsagePurpose, date_time_ymd};
+use rcgen::{CustomExtension, ExtendedKeyUsagePurpose, Issuer, date_time_ymd};
 use x509_parser::prelude::FromDer as _;
 
 use crate::{
     asn1::*,
+    certificates::params,
     notary::{Chain, Recipe, judged, november, outcome, reason, without_revocation},
     support::*,
 };
@@ -269,6 +271,29 @@ fn only_a_trusted_root_makes_a_time_stamping_authority() {
     let store = CertificateStore::of(anchors, without_revocation()).unwrap();
     let found = judged(scene.stamped(|_| {}), store, &RevocationEvidence::default(), NOW);
     assert_eq!(problem(&found), untrusted);
+}
+
+#[test]
+fn a_maze_of_certificates_in_a_token_ends_within_its_own_steps() {
+    let scene = Scene::new();
+    let (leaf_key, key) = (TestKey::new(), TestKey::new());
+    let (x, y) = (params("x", true), params("y", true));
+    let (by_x, by_y) = (Issuer::from_params(&x, &key.0), Issuer::from_params(&y, &key.0));
+    // Two names that vouch for each other with one key: every step is truly signed, and none leads out.
+    let x_by_y = || x.signed_by(&key.0, &by_y).unwrap().der().to_vec();
+    let y_by_x = || y.signed_by(&key.0, &by_x).unwrap().der().to_vec();
+    let leaf = authority_recipe().leaf.signed_by(&leaf_key.0, &by_x).unwrap().der().to_vec();
+    let first = [leaf, x_by_y()].map(|der| Certificate::from_der(der).unwrap());
+    let authority = Chain { certificates: first.to_vec(), keys: vec![leaf_key] };
+    let maze: Vec<Vec<u8>> = (0..7).flat_map(|_| [x_by_y(), y_by_x()]).collect();
+    let found = scene.judge(scene.wrapped(|signature| {
+        let mut token = Token::of(&authority, signature);
+        token.extra = maze;
+        token.make()
+    }));
+    let limit = LimitReached { what: "steps tried in a time-stamp's chain", limit: 32 };
+    assert_eq!(reason(&found), RejectionReason::Limit(limit));
+    assert_eq!(found.limit, None);
 }
 
 #[test]
