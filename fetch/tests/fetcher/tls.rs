@@ -110,6 +110,41 @@ async fn an_unusable_ca_file_is_a_problem_that_names_it() {
 }
 
 #[tokio::test]
+async fn a_mirror_of_a_private_ca_is_asked_first_and_one_of_another_ca_is_passed_over() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (mirror, server) = (authority.registry("127.0.0.1", false), authority.registry("127.0.0.1", false));
+    let folder = tempfile::tempdir().unwrap();
+    let host = folder.path().join("r.example");
+    std::fs::create_dir(&host).unwrap();
+    std::fs::copy(authority.pem_file(), host.join("ca.pem")).unwrap();
+    std::fs::copy(other.pem_file(), host.join("other.pem")).unwrap();
+    let config = Config { certs_d: Some(folder.path().into()), ..Config::default() };
+    let hosts = |ca: &str| {
+        let text = format!(
+            "server = 'https://{}'\nca = 'ca.pem'\n[host.'https://{}']\ncapabilities = ['pull', 'resolve']\nca = '{ca}'\n",
+            server.host, mirror.host
+        );
+        std::fs::write(host.join("hosts.toml"), text).unwrap();
+    };
+    hosts("ca.pem");
+    let (all, problems) = collect(config.clone(), &image("r.example/app:1")).await;
+    assert_eq!((all.len(), problems), (3, vec![]));
+    assert!(mirror.targets().iter().any(|target| target.starts_with("/v2/app/manifests/1?ns=")));
+    assert!(server.targets().iter().all(|target| !target.contains("/manifests/1")));
+
+    // A chain that ends elsewhere gets no request at all; the registry itself serves the image, and what signatures the mirror
+    // may have is not known.
+    let asked = mirror.seen().len();
+    hosts("other.pem");
+    let (all, problems) = collect(config, &image("r.example/app:1")).await;
+    assert_eq!(all.len(), 3);
+    assert!(!problems.is_empty() && kinds(&problems).iter().all(|kind| *kind == ProblemKind::Unreachable));
+    assert!(problems.iter().all(|problem| problem.detail.contains("invalid peer certificate")), "{problems:?}");
+    assert_eq!(mirror.seen().len(), asked);
+    assert!(server.targets().iter().any(|target| target.contains("/manifests/1")));
+}
+
+#[tokio::test]
 async fn a_mirror_has_its_own_ca_and_is_shown_its_own_certificate() {
     let authority = Authority::new();
     let registry = authority.registry("127.0.0.1", true);

@@ -96,6 +96,26 @@ fn pulled_by_a_lax_name_is_refused_under_the_strict_one() -> Result<()> {
 }
 
 #[test]
+fn image_admitted_without_signatures_is_unpacked_and_runs_beside_a_refused_one_on_its_base() -> Result<()> {
+    let scene = Scene::enforcing(Version::V2)?;
+    let open = format!(
+        "[[rules]]\nname = \"lab\"\nimages = [\"{}/lab/**\"]\naccept = \"unsigned\"\n",
+        scene.host.registry.host()
+    );
+    scene.host.node.apply_policy(&scene.policy.in_mode("enforce").text(&open))?;
+    let base = assay_testkit::ImageBuilder::busybox("base")?;
+    let unsigned = base.clone().push(&scene.production(), "unsigned")?;
+    let admitted = base.layers(1, 1_000).push(&scene.host.repository("lab/app"), "1")?;
+    let containerd = &scene.host.containerd;
+    containerd.ctr(&["content", "fetch", "--plain-http", &unsigned.by_tag()])?.success()?;
+    refused(containerd.pull(&unsigned.by_tag(), PullBy::Default)?, "NO_SIGNATURE")?;
+    containerd.pull(&admitted.by_tag(), PullBy::Default)?.success()?;
+    containerd.run(&admitted.by_tag(), &[])?.success()?;
+    // All layers of the refused one are unpacked now, for the other's sake, and nothing is made of them.
+    refused(containerd.run(&unsigned.by_tag(), &[])?, "NO_SIGNATURE")
+}
+
+#[test]
 fn refused_image_leaves_the_next_pull_of_a_signed_one_alone() -> Result<()> {
     let scene = Scene::enforcing(Version::V1_6)?;
     let (signed, unsigned) = (scene.signed("signed")?, scene.unsigned("unsigned")?);

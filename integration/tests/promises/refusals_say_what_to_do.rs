@@ -56,6 +56,23 @@ fn snapshot_on_nothing_is_told_that_it_has_no_layers() -> Result<()> {
     refused(answer, "UNKNOWN_CHAIN")
 }
 
+#[test]
+fn image_of_one_platform_is_not_verified_for_another() -> Result<()> {
+    let scene = Scene::enforcing(Version::V2)?;
+    let image = scene.signed("1")?;
+    let (own, image) = (format!("linux/{}", image.manifest().architecture), image.by_tag());
+    let key = scene.host.node.root().join("ci.pub");
+    fs::write(&key, scene.ci.public_pem()?)?;
+    let key = key.display().to_string();
+    let verify = |platform: &str| {
+        scene.host.node.assay(&["verify", &image, "--plain-http", "--key", &key, "--platform", platform])
+    };
+    verify(&own)?.success()?;
+    let answer = verify("linux/s390x")?.failure()?;
+    ensure!(answer.said(&format!("is an image for {own} alone, not for linux/s390x")), "{answer}");
+    Ok(())
+}
+
 fn host_with_keys() -> Result<Host> {
     let token = Token::create("assay")?;
     for label in ["log", "ci"] {
