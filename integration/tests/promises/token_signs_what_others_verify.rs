@@ -43,6 +43,29 @@ fn cosign_and_the_node_accept_what_the_token_signed() -> Result<()> {
 }
 
 #[test]
+fn cosign_accepts_the_annotations_that_the_token_signed() -> Result<()> {
+    let host = host()?;
+    let token = host.token.as_ref().context("there is a token")?;
+    for label in ["ci", "rsa"] {
+        let image = ImageBuilder::busybox(label)?.push(&host.repository("prod/app"), label)?;
+        let annotations = ["-a", "stage=release", "-a", "build=7"];
+        let (tagged, key) = (image.by_tag(), token.uri(label));
+        host.node.assay(&[&["sign", &tagged, "--key", &key], &annotations[..]].concat())?.success()?;
+        let public = host.node.root().join("key.pub");
+        std::fs::write(&public, token.public_key_pem(label)?)?;
+        let (public, name) = (public.to_string_lossy().into_owned(), image.by_digest());
+        let cosign = Cosign::new()?;
+        let common = ["verify", "--key", &public, "--insecure-ignore-tlog=true", "--allow-http-registry"];
+        let verify = |more: &[&str]| cosign.command(&[&common[..], more, &[&name]].concat());
+        verify(&annotations)?.success().with_context(|| label.to_owned())?;
+        verify(&["-a", "stage=test"])?.failure().with_context(|| label.to_owned())?;
+        let asked = ["verify", &name, "--plain-http", "--key", &public, "-a", "stage=release"];
+        host.node.assay(&asked)?.success()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn notation_accepts_what_the_token_signed() -> Result<()> {
     let host = host()?;
     let token = host.token.as_ref().context("there is a token")?;
@@ -56,10 +79,14 @@ fn notation_accepts_what_the_token_signed() -> Result<()> {
         )?;
         let (key, chain) = (token.uri(label), chain.to_string_lossy().into_owned());
         let words = ["sign", &image.by_tag(), "--key", &key, "--format", "notation", "--certificate-chain", &chain];
-        host.node.assay(&words)?.success()?;
+        let options = ["--expiry", "24h", "-a", "build=7"];
+        host.node.assay(&[&words[..], &options].concat())?.success()?;
         let notation = Notation::new()?;
         notation.trust(root.root_pem(), &["x509.subject: C=DE, ST=Berlin, O=Acme"])?;
-        notation.verify(&image.by_digest())?.success()?;
+        let verify =
+            |metadata| notation.command(&["verify", "--insecure-registry", "-m", metadata, &image.by_digest()]);
+        verify("build=7")?.success()?;
+        verify("build=8")?.failure()?;
     }
     Ok(())
 }
