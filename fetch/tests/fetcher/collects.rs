@@ -182,6 +182,19 @@ async fn a_descriptors_size_is_the_documents_own() {
 }
 
 #[tokio::test]
+async fn a_descriptors_media_type_is_the_documents_own() {
+    let mut store = Store::default();
+    let (index, _) = store.image();
+    // The document itself names no type: only its header and its descriptor can contradict each other.
+    let mut signature = store.signature(BUNDLE, "bundle", Some(BUNDLE));
+    signature["mediaType"] = json!(MediaType::DOCKER_MANIFEST);
+    store.list_by_api(&index, &[signature]);
+    let registry = Registry::start(move |seen, _| store.answer(seen));
+    let (all, problems) = collect(plain(&[&registry.host]), &image(&format!("{}/app:1", registry.host))).await;
+    assert_eq!((all.len(), kinds(&problems)), (3, vec![ProblemKind::Malformed]));
+}
+
+#[tokio::test]
 async fn an_image_that_is_not_there_is_not_found_and_a_missing_signature_is_no_problem() {
     let mut store = Store::default();
     store.image();

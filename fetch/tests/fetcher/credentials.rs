@@ -138,6 +138,17 @@ async fn another_origin_gets_no_password_neither_by_redirect_nor_by_its_own_chal
 }
 
 #[tokio::test]
+async fn a_challenge_behind_a_redirect_is_not_answered() {
+    let storage = Registry::start(|_, _| challenge("Bearer realm=\"/token\",service=\"x\""));
+    let to = storage.host.clone();
+    let registry = Registry::start(move |_, _| Answer::redirect(&format!("http://{to}/blob")));
+    let config = plain(&[&registry.host, &storage.host]);
+    let (_, problems) = collect(config, &image(&format!("{}/app:1", registry.host))).await;
+    assert_eq!(kinds(&problems), [ProblemKind::Auth]);
+    assert_eq!(storage.targets(), ["/blob"]);
+}
+
+#[tokio::test]
 async fn a_way_back_through_another_origin_does_not_bring_the_password_back() {
     let own: &'static OnceLock<String> = Box::leak(Box::default());
     let storage = Registry::start(|_, _| Answer::redirect(&format!("http://{}/back", own.get().unwrap())));

@@ -188,6 +188,26 @@ fn an_entry_that_calls_its_body_another_kind_is_refused() {
 }
 
 #[test]
+fn a_checkpoint_of_tiles_counts_only_under_its_own_origin() {
+    let world = World::new(Wishes::default());
+    let made = world.sign_statement(&statement("this"));
+    let token = [world.token(&made.signature, 5)];
+    let mut entry = world.tiles_entry(&made);
+    let checkpoint = &mut entry["inclusionProof"]["checkpoint"]["envelope"];
+    let renamed = checkpoint.as_str().unwrap().replace(&format!("\u{2014} {TILES} "), "\u{2014} other.example ");
+    assert_ne!(*checkpoint, renamed);
+    // The key and the signed lines are the log's own: only the name before the signature is another's.
+    *checkpoint = renamed.into();
+    let bundle = world.bundle_with(&made, vec![entry], &token);
+    let expected = EntryError::Checkpoint("has no signature that verifies with the key of the log".to_owned());
+    assert_eq!(entry_error(&world, &bundle), expected);
+    accepted(
+        envelope(BUNDLE, world.bundle_with(&made, vec![world.tiles_entry(&made)], &token).to_string()),
+        &trust(&world),
+    );
+}
+
+#[test]
 fn a_log_that_only_the_evidence_knows_proves_nothing() {
     let (world, stranger) = (World::new(Wishes::default()), World::new(Wishes::default()));
     let made = world.sign_statement(&statement("this"));

@@ -486,6 +486,15 @@ fn an_answer_signed_by_anyone_else_or_weakly_is_refused() {
 
 /// The answer of a responder that the CA at `by` of the chain appointed, with `change` made to its certificate.
 fn delegated(by: usize, change: impl FnOnce(&mut rcgen::CertificateParams)) -> Findings {
+    delegated_under(by_name, by, change)
+}
+
+/// The same, answering under the name that `named` makes of its certificate.
+fn delegated_under(
+    named: fn(&Certificate) -> Vec<u8>,
+    by: usize,
+    change: impl FnOnce(&mut rcgen::CertificateParams),
+) -> Findings {
     let recipe = Recipe::new().with_ocsp();
     let chain = recipe.make();
     let mut responder = params("responder", false);
@@ -496,7 +505,7 @@ fn delegated(by: usize, change: impl FnOnce(&mut rcgen::CertificateParams)) -> F
     let made = responder.signed_by(&key.0, &Issuer::from_params(issuer, &chain.keys[by].0)).unwrap();
     let certificate = Certificate::from_der(made.der().to_vec()).unwrap();
     let answer = Answer::about(&chain).with(|answer| {
-        answer.responder = by_name(&certificate);
+        answer.responder = named(&certificate);
         answer.certificates = vec![certificate.der().to_vec()];
     });
     let answer = Answer { key: &key, ..answer };
@@ -528,6 +537,16 @@ fn a_responder_counts_if_the_issuer_itself_appointed_it_for_ocsp() {
         one.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 48, 1, 5], vec![5, 0]));
     });
     assert_eq!(exempt.facts.len(), 1);
+}
+
+#[test]
+fn a_responder_that_was_appointed_answers_under_its_own_name_alone() {
+    for own in [by_name, by_key] {
+        assert_eq!(delegated_under(own, 1, |_| {}).facts.len(), 1);
+    }
+    let others = |_: &Certificate| by_name(&Recipe::new().make().certificates[0]);
+    let stranger = "the OCSP answer: neither the issuer nor a certificate in it is its responder";
+    assert_eq!(unknown(&delegated_under(others, 1, |_| {})), stranger);
 }
 
 #[test]
