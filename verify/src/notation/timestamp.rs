@@ -120,3 +120,58 @@ fn about_timestamp(failure: Failure) -> Failure {
         Failure::Exhausted(limit) => Failure::Exhausted(limit),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A token that @sigstore/mock made (vectors/README.md), the signature that it stamps, and the authority's chain. The token is in an
+    /// answer, behind its status of five bytes.
+    fn stamped() -> (Vec<u8>, Vec<u8>, Vec<Certificate>) {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
+        let bundle = read(include_str!("../../vectors/keyless-files/github-private.json"));
+        let root = read(include_str!("../../vectors/keyless-files/private.json"));
+        let stamps = &bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"];
+        let answer = bytes(&stamps[0]["signedTimestamp"]);
+        let parts = crate::der::tlv_parts(crate::der::only_part(&answer).unwrap().contents, 2).unwrap();
+        let chain = root["timestampAuthorities"][0]["certChain"]["certificates"].as_array().unwrap();
+        let chain = chain.iter().map(|one| Certificate::from_der(bytes(&one["rawBytes"])).unwrap()).collect();
+        (parts[1].whole.to_vec(), bytes(&bundle["dsseEnvelope"]["signatures"][0]["sig"]), chain)
+    }
+
+    fn problem(token: &[u8], signature: &[u8], chain: &[Certificate]) -> String {
+        match by_authority(token, signature, chain, &mut Budget::default()) {
+            Err(Failure::Rejected(reason)) => reason.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_authority_counts_for_the_signature_that_it_stamps_and_for_no_other() {
+        let (token, signature, chain) = stamped();
+        assert!(by_authority(&token, &signature, &chain, &mut Budget::default()).is_ok());
+        let mut other = signature.clone();
+        other[9] ^= 1;
+        assert!(problem(&token, &other, &chain).ends_with("it stamps something else"));
+    }
+
+    #[test]
+    fn a_token_whose_signature_was_changed_does_not_count() {
+        let (mut token, signature, chain) = stamped();
+        *token.last_mut().unwrap() ^= 1;
+        assert!(problem(&token, &signature, &chain).contains("does not verify"));
+    }
+
+    #[test]
+    fn a_token_of_another_authority_does_not_count() {
+        let (token, signature, chain) = stamped();
+        // The root alone, as if it were the one that stamps.
+        let problem = problem(&token, &signature, &chain[1..]);
+        assert!(problem.contains("certificate") || problem.contains("another authority"), "{problem}");
+    }
+}
