@@ -171,7 +171,6 @@ mod tests {
     fn a_token_of_another_authority_does_not_count() {
         let (token, signature, chain) = stamped();
         // The root alone, as if it were the one that stamps.
-        let problem = problem(&token, &signature, &chain[1..]);
-        assert!(problem.contains("certificate") || problem.contains("another authority"), "{problem}");
+        assert!(problem(&token, &signature, &chain[1..]).ends_with("which is another authority"));
     }
 }
