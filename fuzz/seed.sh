@@ -47,7 +47,7 @@ main() {
     for list in "$vectors"/notary/*.crl; do seed revocation_list "$list"; done
     for answer in "$vectors"/notary/*.ocsp; do seed ocsp_answer "$answer"; done
     seed trust_policy "$vectors/notary/trustpolicy.json"
-    for file in "$vectors"/tuf-python/*.json "$vectors"/tuf-roots/*.json; do seed tuf_file "$file"; done
+    for file in "$vectors"/tuf-python/*.json; do seed tuf_file "$file"; done
     for policy in policy-examples/*/policy.toml; do seed policy "$policy"; done
     for folder in fuzz/seeds/*/; do
         for file in "$folder"*; do seed "$(basename "$folder")" "$file"; done
