@@ -244,7 +244,7 @@ impl Judge {
                 }
                 decided
             }
-            Thoroughness::Full => self.settle(&mut case, loaded, at).await,
+            Thoroughness::Full => self.settle(&mut case, loaded).await,
         };
         let decision = match decided {
             Ok(decided) => decided.decision,
@@ -270,8 +270,10 @@ impl Judge {
     }
 
     /// Decides by what is kept, and collects only as long as that may change the decision for the better.
-    async fn settle(&self, case: &mut case::OpenCase, loaded: &Arc<Loaded>, at: UnixTime) -> Result<Decided, Reason> {
-        let mut decided = case.decide(loaded, at, self.stages, &self.evidence).await?;
+    ///
+    /// By the clock as it is each time: an OCSP answer is made when it is asked for, and must not be from the future.
+    async fn settle(&self, case: &mut case::OpenCase, loaded: &Arc<Loaded>) -> Result<Decided, Reason> {
+        let mut decided = case.decide(loaded, now(), self.stages, &self.evidence).await?;
         // The likeliest image alone, then the others: what the first settles need not wait for them.
         for most in [1, case::MAX_COLLECTED_IMAGES] {
             // Lists before signatures: with those that are kept and a fresh list there may be nothing else to ask for.
@@ -280,10 +282,10 @@ impl Judge {
                     return Ok(decided);
                 }
                 if collects && self.collect_for(case, loaded, most).await {
-                    decided = case.decide(loaded, at, self.stages, &self.evidence).await?;
+                    decided = case.decide(loaded, now(), self.stages, &self.evidence).await?;
                 }
                 if !case::is_settled(&decided.decision) && self.look_up(case, &decided).await {
-                    decided = case.decide(loaded, at, self.stages, &self.evidence).await?;
+                    decided = case.decide(loaded, now(), self.stages, &self.evidence).await?;
                 }
             }
         }
