@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// The name in the record that a test writes to have written all before it.
+const LAST: &str = "last";
+
 /// A repository whose one key signs everything, which is enough here: the verifier has its own tests.
 struct Repository {
     key: Ed25519KeyPair,
@@ -139,9 +142,13 @@ impl Node {
     }
 
     fn records(&self) -> Vec<TrustRootOutcome> {
+        // Refusals are not waited for. The log takes records in order: once this one is there, all before it are.
+        let outcome = TrustRootOutcome::Refused(String::new());
+        let last = TrustRootRecord { time: now(), name: LAST.to_owned(), source: String::new(), outcome };
+        self.log.append_wait(last.into(), Durability::Synced).unwrap();
         let read = self.log.read(0, 256).unwrap();
         let outcome = |entry: &Vec<u8>| match Record::parse(entry) {
-            Ok(Record::TrustRoot(record)) => Some(record.outcome),
+            Ok(Record::TrustRoot(record)) if record.name != LAST => Some(record.outcome),
             _ => None,
         };
         read.iter().filter_map(outcome).collect()
