@@ -27,7 +27,7 @@ fn what_is_not_built_is_refused_by_name() -> Result<()> {
     let scene = Scene::enforcing(Version::V2)?;
     for (text, name) in [
         ("[[exceptions]]\nimages = [\"**\"]\nreason = \"x\"\nexpires = 2027-01-31T00:00:00Z\n", "exceptions"),
-        ("[sigstore.public-good]\ntrusted-root = \"trusted_root.json\"\n", "sigstore"),
+        ("[[rules]]\nname = \"rego\"\nimages = [\"r.example/**\"]\nrequire = [{ rego = \"r.rego\" }]\n", "rego"),
     ] {
         scene.host.node.write_policy(&scene.policy.in_mode("enforce").text(text))?;
         let answer = scene.host.node.assay(&["node", "reload"])?.failure()?;
