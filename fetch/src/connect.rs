@@ -23,9 +23,12 @@ pub(crate) enum LocalAddresses {
     Refused,
 }
 
+/// What stands against a connection to an address, if anything does.
+type Refuses = fn(IpAddr) -> Option<ConnectError>;
+
 /// Makes the connections of one HTTP client.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Connector(pub(crate) LocalAddresses);
+pub(crate) struct Connector(Refuses);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,32 @@ pub(crate) enum ConnectError {
     NoHost,
 }
 
+impl Connector {
+    /// To any address.
+    pub(crate) const fn anywhere() -> Self {
+        Self(|_| None)
+    }
+
+    /// To none of this machine or its link.
+    pub(crate) const fn not_local() -> Self {
+        Self(|ip| address::is_local(ip).then_some(ConnectError::Local(ip)))
+    }
+
+    /// To addresses of the public network alone.
+    pub(crate) const fn public() -> Self {
+        Self(|ip| (!address::is_public(ip)).then_some(ConnectError::Private(ip)))
+    }
+}
+
+impl From<LocalAddresses> for Connector {
+    fn from(local: LocalAddresses) -> Self {
+        match local {
+            LocalAddresses::Allowed => Self::anywhere(),
+            LocalAddresses::Refused => Self::not_local(),
+        }
+    }
+}
+
 impl Service<Uri> for Connector {
     type Response = TokioIo<TcpStream>;
     type Error = ConnectError;
@@ -60,19 +89,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn connect(uri: Uri, local: LocalAddresses) -> Result<TokioIo<TcpStream>, ConnectError> {
-    connect_unless(uri, |ip| match local {
-        LocalAddresses::Allowed => None,
-        LocalAddresses::Refused => address::is_local(ip).then_some(ConnectError::Local(ip)),
-    })
-    .await
-}
-
 /// Connects to one of the addresses of the URL's host, if `refuses` has nothing against any of them.
-pub(crate) async fn connect_unless(
-    uri: Uri,
-    refuses: impl Fn(IpAddr) -> Option<ConnectError>,
-) -> Result<TokioIo<TcpStream>, ConnectError> {
+async fn connect(uri: Uri, refuses: Refuses) -> Result<TokioIo<TcpStream>, ConnectError> {
     let host = uri.host().ok_or(ConnectError::NoHost)?;
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
@@ -110,12 +128,12 @@ mod tests {
         {
             let uri = |scheme: &str| format!("{scheme}://{host}:{port}/").parse::<Uri>().unwrap();
             for scheme in ["http", "https"] {
-                match connect(uri(scheme), LocalAddresses::Refused).await {
+                match connect(uri(scheme), Connector::not_local().0).await {
                     Err(ConnectError::Local(address)) => assert!(address::is_local(address), "{host}"),
                     other => panic!("{host}: {other:?}"),
                 }
             }
-            assert!(connect(uri("http"), LocalAddresses::Allowed).await.is_ok(), "{host}");
+            assert!(connect(uri("http"), Connector::anywhere().0).await.is_ok(), "{host}");
         }
     }
 }

@@ -1,29 +1,19 @@
 //! Revocation lists and OCSP answers from where a certificate says that they are: by plain HTTP, as both are made to be carried (they are
 //! signed), at public addresses unless the configuration names the host. No credentials, no mirrors; what comes back is untrusted.
 
-use std::{
-    future::Future,
-    net::IpAddr,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::{
-    Method, Request, StatusCode, Uri,
+    Method, Request, StatusCode,
     body::Bytes,
     header::{self, HeaderValue},
 };
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tower::Service;
 
 use crate::{
-    address,
     budget::Budget,
     caps,
-    connect::{ConnectError, connect_unless},
+    connect::Connector,
     error::{Error, Forbidden, Limit, Malformation},
     origin::{Scheme, Url},
     registry::Client,
@@ -76,8 +66,9 @@ impl Client {
         }
         budget.spend_request()?;
         let is_named = self.config().names_revocation_host(url.origin());
+        let connector = if is_named { Connector::anywhere() } else { Connector::public() };
         // A client for one request: no connection is shared with what other rules allow.
-        let client = plain_client_over(Outward { is_named });
+        let client = plain_client_over(connector);
         let response = client.request(message(url, request)?).await.map_err(|error| not_sent(url, &error))?;
         let status = response.status();
         if is_redirect(status) {
@@ -109,26 +100,4 @@ fn message(url: &Url, request: &RevocationRequest) -> Result<Request<Full<Bytes>
             .body(Full::from(der.clone())),
     };
     built.map_err(|error| Error::Unreachable { at: url.to_string(), why: error.to_string() })
-}
-
-/// Opens connections to public addresses alone, unless the host is named. Looked at after the name was resolved, each time.
-#[derive(Clone, Copy, Debug)]
-struct Outward {
-    is_named: bool,
-}
-
-impl Service<Uri> for Outward {
-    type Response = TokioIo<TcpStream>;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let is_named = self.is_named;
-        let refuses = move |ip: IpAddr| (!is_named && !address::is_public(ip)).then_some(ConnectError::Private(ip));
-        Box::pin(connect_unless(uri, refuses))
-    }
 }

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Builder, Client, connect::Connect},
+    client::legacy::{Builder, Client},
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{ClientConfig, RootCertStore};
@@ -77,7 +77,7 @@ impl TlsClients {
                 .with_tls_config(config.clone())
                 .https_only()
                 .enable_http1()
-                .wrap_connector(Connector(local));
+                .wrap_connector(Connector::from(local));
             builder().build(connector)
         };
         Ok(Self { refusing_local: client(LocalAddresses::Refused), allowing_local: client(LocalAddresses::Allowed) })
@@ -93,11 +93,11 @@ impl TlsClients {
 
 /// The client for hosts without TLS. Only hosts that the configuration names come here, so they may be local.
 pub(crate) fn plain_client() -> PlainClient {
-    plain_client_over(Connector(LocalAddresses::Allowed))
+    plain_client_over(Connector::anywhere())
 }
 
 /// A client that speaks plain HTTP over the connections of `connector`.
-pub(crate) fn plain_client_over<C: Connect + Clone>(connector: C) -> Client<C, Full<Bytes>> {
+pub(crate) fn plain_client_over(connector: Connector) -> PlainClient {
     builder().build(connector)
 }
 
