@@ -1,17 +1,16 @@
 //! The snapshotter's configuration: one TOML file and where things are below a root. Unknown keys are refused.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::Deserialize;
 
+use crate::config_file::{ConfigError, Presence, absolute, read, verdict_timeout};
+
 /// Longest wait for a verdict that can be configured: a Prepare that waits holds containerd's locks.
 const MAX_VERDICT_TIMEOUT_MS: u64 = 10_000;
-/// Largest configuration file that is read.
-const MAX_CONFIG_BYTES: u64 = 64 << 10;
 
 /// Where a node's files are: `/`, or a folder that holds a node of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,48 +76,6 @@ struct File {
     verdict_timeout_ms: Option<u64>,
 }
 
-/// Why the configuration is refused. Fits after "failed to load configuration: ".
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What failed.
-        source: io::Error,
-    },
-    /// The file is no TOML, or has a key that does not exist.
-    #[error("{path}: {source}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, with line and column.
-        source: Box<toml::de::Error>,
-    },
-    /// The file is too large.
-    #[error("{0}: larger than {MAX_CONFIG_BYTES} bytes")]
-    TooLarge(PathBuf),
-    /// The wait for a verdict is none or too long.
-    #[error("{path}: verdict-timeout-ms is {found}, it must be 1 to {MAX_VERDICT_TIMEOUT_MS}")]
-    Timeout {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        found: u64,
-    },
-    /// A path must not depend on where the program was started.
-    #[error("{path}: {key} is {found:?}, it must be an absolute path")]
-    Relative {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: &'static str,
-        /// What it says.
-        found: PathBuf,
-    },
-}
-
 impl Config {
     /// Reads `file`, or the one below `paths`; the latter may be absent, and then everything has its default.
     ///
@@ -126,33 +83,15 @@ impl Config {
     /// [`ConfigError`] naming file and key.
     pub fn load(paths: &Paths, file: Option<&Path>) -> Result<Self, ConfigError> {
         let path = file.map_or_else(|| paths.config(), Path::to_owned);
-        let read = fs::metadata(&path).and_then(|metadata| {
-            if metadata.len() > MAX_CONFIG_BYTES { Ok(None) } else { fs::read_to_string(&path).map(Some) }
-        });
-        let text = match read {
-            Ok(Some(text)) => text,
-            Ok(None) => return Err(ConfigError::TooLarge(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => String::new(),
-            Err(source) => return Err(ConfigError::Read { path, source }),
-        };
-        let file: File = toml::from_str(&text)
-            .map_err(|error| ConfigError::Parse { path: path.clone(), source: Box::new(error) })?;
-        let timeout = file.verdict_timeout_ms.unwrap_or(3000);
-        if !(1..=MAX_VERDICT_TIMEOUT_MS).contains(&timeout) {
-            return Err(ConfigError::Timeout { path, found: timeout });
-        }
-        let absolute = |key, found: PathBuf| {
-            let path = path.clone();
-            if found.is_absolute() { Ok(found) } else { Err(ConfigError::Relative { path, key, found }) }
-        };
+        let file: File = read(&path, file.map_or(Presence::Optional, |_| Presence::Needed))?;
         let containerd = file.containerd_address.unwrap_or_else(|| "/run/containerd/containerd.sock".into());
         Ok(Self {
-            containerd: absolute("containerd-address", containerd)?,
+            containerd: absolute(&path, "containerd-address", containerd)?,
             gate: paths.gate(),
             agent_uid: file.agent_uid,
             socket: paths.socket(),
-            snapshots: absolute("root", file.root.unwrap_or_else(|| paths.snapshots()))?,
-            verdict_timeout: Duration::from_millis(timeout),
+            snapshots: absolute(&path, "root", file.root.unwrap_or_else(|| paths.snapshots()))?,
+            verdict_timeout: verdict_timeout(&path, file.verdict_timeout_ms, 3000, MAX_VERDICT_TIMEOUT_MS)?,
         })
     }
 
@@ -166,6 +105,8 @@ impl Config {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::{fs, io};
+
     use super::*;
 
     fn load(text: &str) -> Result<Config, ConfigError> {

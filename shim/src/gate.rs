@@ -1,39 +1,27 @@
 //! The unpack gate: a snapshot key and its parent come in, an admission or a refusal with its reasons goes out.
 //! Asks containerd what the chain belongs to and the agent for a verdict, within one deadline. Without a verdict the answer is no.
 
-mod report;
-
-use std::{fmt, path::Path, time::Duration};
+use std::time::Duration;
 
 use assay_admission::{
     AdmissionRequest, DenyCode, Digest, Gate, Namespace, Outcome, Platform, Purpose, Reason, Subject, Thoroughness,
-    Verdict,
 };
-use assay_proto::{GateAdmit, MAX_MESSAGE_BYTES, assay::gate_client::GateClient};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
-use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
+    agent::{Agent, Deadline},
     key::Key,
     mapping::{Expected, Images, Mapped, MappingError},
     overlay::Admission,
+    refusal::{Refusal, shown},
+    report::Reporter,
 };
-use report::Reporter;
 
 /// Most questions under way at once; further ones wait within their deadline.
 const MAX_QUESTIONS: usize = 64;
-/// Longest refusal. containerd shows it to the user as it is, and wraps it several times.
-const MAX_REFUSAL_BYTES: usize = 2 << 10;
-
-/// The agent, at the other end of its gate socket.
-#[derive(Clone, Debug)]
-pub struct Agent {
-    gate: GateClient<Channel>,
-    channel: Channel,
-}
 
 /// Asks for a verdict before anything is unpacked.
 #[derive(Debug)]
@@ -64,44 +52,21 @@ struct Asked<'a> {
     purpose: Purpose,
 }
 
-/// Why nothing may be made; its text is for the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    text: String,
-    /// The reason, if the gate refused by itself: what the agent refused is in its log.
-    own: Option<Reason>,
-}
-
-/// How long before the end of a question the agent's silence is called that.
-const ANSWER_MARGIN: Duration = Duration::from_millis(20);
-
-impl Agent {
-    /// The agent that listens at `socket` with one of these uids.
-    #[must_use]
-    pub fn at(socket: &Path, uids: &[u32]) -> Self {
-        let channel = assay_proto::connector_to(socket, uids);
-        let gate = GateClient::new(channel.clone())
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { gate, channel }
-    }
-}
-
 impl UnpackGate {
     /// A gate that waits at most `timeout` for each answer, and tells the agent what it refused by itself. Needs a tokio
     /// runtime.
     #[must_use]
     pub fn new(images: Images, agent: Agent, timeout: Duration) -> Self {
-        let reporter = Reporter::new(agent.channel.clone());
+        let reporter = Reporter::new(Gate::Unpack, agent.channel());
         Self { images, agent, timeout, places: Semaphore::new(MAX_QUESTIONS), reporter }
     }
 
     /// Judges the making of a snapshot, whatever kind of key it has.
     pub(crate) async fn admit(&self, question: Question<'_>) -> Result<Admission, Refusal> {
-        let deadline = Instant::now() + self.timeout;
-        let answer = timeout_at(deadline, self.judge(question, deadline)).await;
-        let answer = answer.unwrap_or_else(|_| Err(self.late("no verdict")));
-        if let Err(Refusal { own: Some(reason), .. }) = &answer {
+        let deadline = Deadline::after(self.timeout);
+        let answer = timeout_at(deadline.at(), self.judge(question, deadline)).await;
+        let answer = answer.unwrap_or_else(|_| Err(deadline.late("no verdict")));
+        if let Some(reason) = answer.as_ref().err().and_then(Refusal::own_reason) {
             self.report(question.key, reason.clone());
         }
         answer
@@ -118,17 +83,20 @@ impl UnpackGate {
         self.reporter.tell(namespace, key, reason);
     }
 
-    async fn judge(&self, question: Question<'_>, deadline: Instant) -> Result<Admission, Refusal> {
+    async fn judge(&self, question: Question<'_>, deadline: Deadline) -> Result<Admission, Refusal> {
         let Question { key, parent, parent_chain } = question;
         let Ok(_place) = self.places.acquire().await else {
-            return Err(refusal(DenyCode::Internal, "the gate is closed"));
+            return Err(Refusal::own(DenyCode::Internal, "the gate is closed"));
         };
         let Some(parsed) = Key::parse(key) else {
-            return Err(refusal(DenyCode::UnknownChain, format!("snapshot key {} is not containerd's", shown(key))));
+            return Err(Refusal::own(
+                DenyCode::UnknownChain,
+                format!("snapshot key {} is not containerd's", shown(key)),
+            ));
         };
         let namespace = parsed.namespace.clone();
         if parent.is_some_and(|parent| Key::parse(parent).is_none_or(|parent| parent.namespace != namespace)) {
-            return Err(refusal(
+            return Err(Refusal::own(
                 DenyCode::UnknownChain,
                 format!("the parent of {} is in no namespace or another", shown(key)),
             ));
@@ -173,7 +141,7 @@ impl UnpackGate {
                 place(mapped.below),
                 parent.map_or_else(|| "nothing".to_owned(), shown),
             );
-            return Err(refusal(DenyCode::Malformed, detail));
+            return Err(Refusal::own(DenyCode::Malformed, detail));
         }
         // An image that contains a layer at its place contains the layers below it: the parent needs no question of its own.
         match early {
@@ -193,9 +161,9 @@ impl UnpackGate {
 
     /// Asks about all images of a chain or, where there are too many, by glances at some after others before that: images whose
     /// signatures are kept need not be among those that were pulled last.
-    async fn settle(&self, asked: Asked<'_>, mapped: &Mapped, deadline: Instant) -> Result<(), Refusal> {
+    async fn settle(&self, asked: Asked<'_>, mapped: &Mapped, deadline: Deadline) -> Result<(), Refusal> {
         if let Some(many) = &mapped.many {
-            let glance_until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+            let glance_until = Instant::now() + deadline.left() / 2;
             for at in 0..many.parts() {
                 let read;
                 let part = match at {
@@ -207,7 +175,7 @@ impl UnpackGate {
                     }
                 };
                 let request = question(asked, part)?.with_thoroughness(Thoroughness::Glance);
-                match self.ask(&request, deadline).await?.outcome() {
+                match self.agent.ask(&request, deadline).await?.outcome() {
                     Outcome::Allow { .. } => return Ok(()),
                     // It has to be asked about in full.
                     Outcome::Deny { first, .. } if first.code == DenyCode::EvidencePending => break,
@@ -220,75 +188,8 @@ impl UnpackGate {
     }
 
     /// Asks the agent about a chain.
-    async fn verdict(&self, asked: Asked<'_>, mapped: &Mapped, deadline: Instant) -> Result<(), Refusal> {
-        self.enforce(&question(asked, mapped)?, deadline).await
-    }
-
-    /// The agent's verdict: nothing if it is an allow.
-    async fn enforce(&self, request: &AdmissionRequest, deadline: Instant) -> Result<(), Refusal> {
-        let verdict = self.ask(request, deadline).await?;
-        match verdict.outcome() {
-            Outcome::Allow { would_deny } => {
-                for reason in would_deny {
-                    tracing::warn!(mode = %verdict.mode(), record = ?verdict.record(), "admitted, would be refused: {reason}");
-                }
-                Ok(())
-            }
-            Outcome::Deny { first, others } => Err(refused(&verdict, first, others)),
-        }
-    }
-
-    /// What the agent says.
-    async fn ask(&self, request: &AdmissionRequest, deadline: Instant) -> Result<Verdict, Refusal> {
-        let mut message = Request::new(GateAdmit::request_message(request));
-        message.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        let mut agent = self.agent.gate.clone();
-        // A little before the whole question ends, so that it is said whose answer is missing. An agent that is well says
-        // EVIDENCE_PENDING itself before that.
-        let answer = match timeout_at(deadline - ANSWER_MARGIN, agent.admit(message)).await {
-            Ok(answer) => answer.map_err(|status| self.unanswered(&status, deadline))?,
-            Err(_) => return Err(self.silent()),
-        };
-        GateAdmit::verdict(answer.into_inner())
-            .map_err(|error| refusal(DenyCode::Internal, format!("the agent's answer is not understood: {error}")))
-    }
-
-    fn unanswered(&self, status: &Status, deadline: Instant) -> Refusal {
-        let detail = {
-            let mut detail = status.message().to_owned();
-            let mut source = std::error::Error::source(status);
-            for _ in 0..8 {
-                let Some(error) = source else { break };
-                detail = error.to_string();
-                source = error.source();
-            }
-            detail
-        };
-        match status.code() {
-            Code::DeadlineExceeded => self.silent(),
-            // What tonic's client answers itself when the time it was given is over.
-            Code::Cancelled if Instant::now() + ANSWER_MARGIN >= deadline => self.silent(),
-            Code::ResourceExhausted | Code::OutOfRange => refusal(DenyCode::Limit, detail),
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Unimplemented => {
-                refusal(DenyCode::AgentUnavailable, detail)
-            }
-            _ => refusal(DenyCode::Internal, format!("the agent answered {:?}: {detail}", status.code())),
-        }
-    }
-
-    /// The agent took the question and said nothing.
-    fn silent(&self) -> Refusal {
-        refusal(DenyCode::AgentUnavailable, format!("no answer within {} ms", self.timeout.as_millis()))
-    }
-
-    fn late(&self, what: &str) -> Refusal {
-        refusal(DenyCode::EvidencePending, format!("{what} within {} ms", self.timeout.as_millis()))
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+    async fn verdict(&self, asked: Asked<'_>, mapped: &Mapped, deadline: Deadline) -> Result<(), Refusal> {
+        self.agent.enforce(&question(asked, mapped)?, deadline).await.map(drop)
     }
 }
 
@@ -299,52 +200,10 @@ fn question(asked: Asked<'_>, mapped: &Mapped) -> Result<AdmissionRequest, Refus
     let subject = Subject::Chain { chain, purpose, images, alike };
     let (namespace, documents) = (namespace.clone(), mapped.documents.clone());
     let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, documents);
-    request.map_err(|error| refusal(DenyCode::Limit, error.to_string()))
+    request.map_err(|error| Refusal::own(DenyCode::Limit, error.to_string()))
 }
 
 fn unmapped(error: &MappingError) -> Refusal {
     let code = if error.is_limit() { DenyCode::Limit } else { DenyCode::Internal };
-    refusal(code, format!("the image cannot be looked up: {error}"))
+    Refusal::own(code, format!("the image cannot be looked up: {error}"))
 }
-
-/// A refusal made here.
-fn refusal(code: DenyCode, detail: impl Into<String>) -> Refusal {
-    let reason = Reason::new(code, detail);
-    Refusal { text: bounded(format!("assay: {reason}")), own: Some(reason) }
-}
-
-/// The agent's refusal, for a person: reasons, rule, record, and a line for each signature that was looked at.
-fn refused(verdict: &Verdict, first: &Reason, others: &[Reason]) -> Refusal {
-    let mut text = format!("assay: {first}");
-    for reason in others {
-        text.push_str(&format!("; also {reason}"));
-    }
-    let rule = verdict.rule().map(|rule| format!("rule {rule:?}"));
-    let record = verdict.record().map(|record| format!("record {record}"));
-    let origin: Vec<String> = rule.into_iter().chain(record).collect();
-    if !origin.is_empty() {
-        text.push_str(&format!(" [{}]", origin.join("; ")));
-    }
-    for line in verdict.because() {
-        text.push_str(&format!("; {line}"));
-    }
-    Refusal { text: bounded(text), own: None }
-}
-
-/// Without control characters, and cut to what fits.
-fn bounded(text: String) -> String {
-    let mut text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    if text.len() > MAX_REFUSAL_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_REFUSAL_BYTES - '…'.len_utf8()));
-        text.push('…');
-    }
-    text
-}
-
-/// A name from outside, short enough for a message.
-fn shown(name: &str) -> String {
-    format!("{:?}", name.chars().take(200).collect::<String>())
-}
-
-#[cfg(test)]
-mod tests;

@@ -16,8 +16,9 @@ use assay_proto::{SocketError, containerd::snapshots::snapshots_server::Snapshot
 use tokio::net::UnixListener;
 
 use crate::{
+    agent::Agent,
     config::Config,
-    gate::{Agent, UnpackGate},
+    gate::UnpackGate,
     mapping::Images,
     overlay::{Overlay, OverlayError},
     service::Snapshotter,

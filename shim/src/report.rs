@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// The way to the agent's log.
 #[derive(Debug)]
-pub(super) struct Reporter {
+pub(crate) struct Reporter {
     queue: mpsc::Sender<Told>,
     left_out: Arc<AtomicU64>,
 }
@@ -37,16 +37,17 @@ struct Told {
 }
 
 impl Reporter {
-    /// Reports to the agent at the other end of `channel`. Needs a tokio runtime, and ends with its last sender.
-    pub(super) fn new(channel: Channel) -> Self {
+    /// Reports what `gate` refused to the agent at the other end of `channel`. Needs a tokio runtime, and ends with its last
+    /// sender.
+    pub(crate) fn new(gate: Gate, channel: Channel) -> Self {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let left_out = Arc::new(AtomicU64::new(0));
-        tokio::spawn(tell_all(RefusalsClient::new(channel), waiting, Arc::clone(&left_out)));
+        tokio::spawn(tell_all(gate, RefusalsClient::new(channel), waiting, Arc::clone(&left_out)));
         Self { queue, left_out }
     }
 
     /// Has a refusal of what is called `about` told. Never waits.
-    pub(super) fn tell(&self, namespace: &str, about: &str, reason: Reason) {
+    pub(crate) fn tell(&self, namespace: &str, about: &str, reason: Reason) {
         let (namespace, about) = (namespace.to_owned(), about.to_owned());
         if self.queue.try_send(Told { namespace, about, reason, at: Instant::now() }).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -54,11 +55,16 @@ impl Reporter {
     }
 }
 
-async fn tell_all(agent: RefusalsClient<Channel>, mut waiting: mpsc::Receiver<Told>, left_out: Arc<AtomicU64>) {
+async fn tell_all(
+    gate: Gate,
+    agent: RefusalsClient<Channel>,
+    mut waiting: mpsc::Receiver<Told>,
+    left_out: Arc<AtomicU64>,
+) {
     while let Some(Told { namespace, about, reason, at }) = waiting.recv().await {
         let lost = left_out.swap(0, Ordering::Relaxed);
         loop {
-            let refusal = GateRefusal::new(Gate::Unpack, &namespace, &about, &reason, at.elapsed(), lost);
+            let refusal = GateRefusal::new(gate, &namespace, &about, &reason, at.elapsed(), lost);
             let mut message = Request::new(GateReport::message(&refusal));
             message.set_timeout(PATIENCE);
             let mut agent = agent.clone();
