@@ -1,7 +1,8 @@
 //! The policy in force, swapped whole. A file that is broken, older, changed without a new version or names what cannot be
-//! read leaves the last good one in force and says why.
+//! read leaves the last good one in force and says why. A root of trust that changed changes it without its file being read again.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
@@ -14,7 +15,7 @@ use assay_admission::{Digest, UnixTime};
 use assay_hsm::KeyUri;
 use assay_policy::{Material, Policy, PolicyDocument, PolicyErrors};
 
-use crate::key_worker::KeyWorker;
+use crate::{key_worker::KeyWorker, trust_roots::TrustRoots};
 
 /// Largest policy file, and largest file that a policy names.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -24,6 +25,8 @@ const MAX_FILE_BYTES: u64 = 8 << 20;
 pub(crate) struct Loaded {
     pub(crate) policy: Policy,
     pub(crate) since: UnixTime,
+    /// What it was made of, beside its text.
+    material: Material,
 }
 
 /// The policy in force and what became of the newest attempt to replace it.
@@ -32,7 +35,11 @@ pub(crate) struct ActivePolicy {
     path: PathBuf,
     /// Folder of public keys that were read from the token once and matched their pin.
     pinned: PathBuf,
+    /// Where roots of trust that a policy names come from.
+    trust_roots: Option<Arc<TrustRoots>>,
     current: ArcSwapOption<Loaded>,
+    /// Held while a policy is made, so that none takes the place of one that was begun later.
+    turn: tokio::sync::Mutex<()>,
     /// Why the newest file is not in force; locked for a copy only.
     refused: Mutex<Option<Refused>>,
 }
@@ -42,6 +49,8 @@ pub(crate) struct ActivePolicy {
 struct Refused {
     line: String,
     report: String,
+    /// Whether it named a root of trust that nothing was trusted of: when that changes it is worth another look.
+    lacked_a_root: bool,
 }
 
 /// Why a policy file is not put in force.
@@ -94,9 +103,20 @@ impl ActivePolicy {
         Self {
             path,
             pinned: state.join("token-keys"),
+            trust_roots: None,
             current: ArcSwapOption::empty(),
-            refused: Mutex::new(Some(Refused { line: "not loaded yet".into(), report: "not loaded yet".into() })),
+            turn: tokio::sync::Mutex::new(()),
+            refused: Mutex::new(Some(Refused {
+                line: "not loaded yet".into(),
+                report: "not loaded yet".into(),
+                lacked_a_root: false,
+            })),
         }
+    }
+
+    /// The same with roots of trust that policies can name.
+    pub(crate) fn with_trust_roots(self, roots: Arc<TrustRoots>) -> Self {
+        Self { trust_roots: Some(roots), ..self }
     }
 
     /// The policy in force, if any was ever good.
@@ -106,12 +126,16 @@ impl ActivePolicy {
 
     /// Why the newest file is not in force, in one line with file, line and column.
     pub(crate) fn error(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|refused| refused.line.clone())
+        self.refused().map(|refused| refused.line)
     }
 
     /// The same as a report that shows the lines themselves.
     pub(crate) fn report(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|refused| refused.report.clone())
+        self.refused().map(|refused| refused.report)
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The policy file.
@@ -121,13 +145,44 @@ impl ActivePolicy {
 
     /// Reads the file and everything it names, and puts it in force if all of it is good.
     pub(crate) async fn reload(&self, keys: &KeyWorker, now: UnixTime) -> Result<Arc<Loaded>, LoadError> {
-        let outcome = self.load(keys, now).await;
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
-            outcome.as_ref().err().map(|error| Refused { line: error.line(), report: error.to_string() });
+        let _turn = self.turn.lock().await;
+        self.load_file(keys, now).await
+    }
+
+    /// Makes roots of trust count that changed: the policy in force gets them as it is, whatever its file says by now. Only a file
+    /// that was refused while it had none of its root is read again. `None`: nothing names what changed.
+    pub(crate) async fn follow_trust_roots(
+        &self,
+        keys: &KeyWorker,
+        now: UnixTime,
+    ) -> Option<Result<Arc<Loaded>, LoadError>> {
+        let _turn = self.turn.lock().await;
+        let followed = self.current().and_then(|current| self.with_roots_of_now(&current, now).transpose());
+        if let Some(Err(error)) = &followed {
+            // By a root that was replaced nothing may be admitted, and there is no policy by the new one.
+            self.refuse(error, true);
+            self.current.store(None);
+        }
+        let lacked_a_root = self.refused().is_some_and(|refused| refused.lacked_a_root);
+        if lacked_a_root { Some(self.load_file(keys, now).await) } else { followed }
+    }
+
+    async fn load_file(&self, keys: &KeyWorker, now: UnixTime) -> Result<Arc<Loaded>, LoadError> {
+        let mut lacked_a_root = false;
+        let outcome = self.load(keys, now, &mut lacked_a_root).await;
+        match &outcome {
+            Ok(_) => *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Err(error) => self.refuse(error, lacked_a_root),
+        }
         outcome
     }
 
-    async fn load(&self, keys: &KeyWorker, now: UnixTime) -> Result<Arc<Loaded>, LoadError> {
+    fn refuse(&self, error: &LoadError, lacked_a_root: bool) {
+        let refused = Refused { line: error.line(), report: error.to_string(), lacked_a_root };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+    }
+
+    async fn load(&self, keys: &KeyWorker, now: UnixTime, lacked_a_root: &mut bool) -> Result<Arc<Loaded>, LoadError> {
         let bytes = read_bounded(&self.path)?;
         let text = String::from_utf8(bytes)
             .map_err(|error| LoadError::NotText { path: self.path.clone(), at: error.utf8_error().valid_up_to() })?;
@@ -145,13 +200,38 @@ impl ActivePolicy {
                 Err(why) => drop(material.unread_keys.insert(key.uri.to_owned(), why)),
             }
         }
+        material.trust_roots = self.roots_for(&document);
+        // One that has nothing yet is an error at the line that names it: `compile` says so.
+        *lacked_a_root = material.trust_roots.len() < document.trust_roots().len();
         let policy = document.compile(&material).map_err(LoadError::Policy)?;
         if let Some(current) = self.current() {
             policy.may_follow(&current.policy).map_err(LoadError::Policy)?;
         }
-        let loaded = Arc::new(Loaded { policy, since: now });
+        Ok(self.put_in_force(Loaded { policy, since: now, material }))
+    }
+
+    /// The policy in force by the roots of trust as they are now; nothing if it is by them already.
+    fn with_roots_of_now(&self, current: &Loaded, now: UnixTime) -> Result<Option<Arc<Loaded>>, LoadError> {
+        let document =
+            PolicyDocument::parse(current.policy.name(), current.policy.source()).map_err(LoadError::Policy)?;
+        let trust_roots = self.roots_for(&document);
+        if trust_roots == current.material.trust_roots {
+            return Ok(None);
+        }
+        let material = Material { trust_roots, ..current.material.clone() };
+        let policy = document.compile_again(&material).map_err(LoadError::Policy)?;
+        Ok(Some(self.put_in_force(Loaded { policy, since: now, material })))
+    }
+
+    fn roots_for(&self, document: &PolicyDocument) -> BTreeMap<String, Vec<u8>> {
+        let root = |name: &str| Some((name.to_owned(), self.trust_roots.as_ref()?.get(name)?.bytes.to_vec()));
+        document.trust_roots().into_iter().filter_map(root).collect()
+    }
+
+    fn put_in_force(&self, loaded: Loaded) -> Arc<Loaded> {
+        let loaded = Arc::new(loaded);
         self.current.store(Some(Arc::clone(&loaded)));
-        Ok(loaded)
+        loaded
     }
 
     /// A key's SubjectPublicKeyInfo: the kept copy that hashes to its pin, else what the token says, which is kept if it does. The

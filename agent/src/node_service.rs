@@ -9,7 +9,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    active::ActivePolicy,
+    active::{ActivePolicy, LoadError, Loaded},
     checkpoint::Checkpoints,
     collect::Collect,
     evidence_store::EvidenceStore,
@@ -51,7 +51,17 @@ impl Node {
     /// Puts the policy file in force, or says why the last good one stays. Either way stands in the log.
     pub(crate) async fn reload(&self) -> wire::ReloadResponse {
         let outcome = self.policy.reload(&self.keys, now()).await;
-        let (record, applied, message) = match &outcome {
+        self.reloaded(&outcome)
+    }
+
+    /// Makes the policy in force follow roots of trust that changed, and records it. `None`: it names none of them.
+    pub(crate) async fn follow_trust_roots(&self) -> Option<wire::ReloadResponse> {
+        let outcome = self.policy.follow_trust_roots(&self.keys, now()).await?;
+        Some(self.reloaded(&outcome))
+    }
+
+    fn reloaded(&self, outcome: &Result<Arc<Loaded>, LoadError>) -> wire::ReloadResponse {
+        let (record, applied, message) = match outcome {
             Ok(loaded) => {
                 let (version, sha256) = (loaded.policy.version(), loaded.policy.sha256());
                 let message = format!("policy version {version} is in force ({})", loaded.policy.mode());

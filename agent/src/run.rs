@@ -87,7 +87,8 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
     let collector: Arc<dyn Collect> = Arc::new(Fetcher::new(config.sockets.join("fetch.sock"), config.fetcher_uid));
     let repositories = Arc::new(Repositories::new(config.sockets.join("fetch.sock"), config.fetcher_uid));
     let trust_roots = Arc::new(TrustRoots::open(&config.trust_roots, &config.state, repositories, Arc::clone(&log)));
-    let policy = Arc::new(ActivePolicy::new(config.policy.clone(), &config.state));
+    let policy = ActivePolicy::new(config.policy.clone(), &config.state).with_trust_roots(Arc::clone(&trust_roots));
+    let policy = Arc::new(policy);
     let registry = Arc::new(KeyRegistry::open(&config).map_err(|error| StartError::State(error.to_string()))?);
     let checkpoints = Arc::new(Checkpoints::new(&config, Arc::clone(&log), keys.clone()));
     let waits = Waits { verdict: config.verdict_timeout, collection: config.collection_timeout };
@@ -185,6 +186,14 @@ async fn attend(signals: &mut Signals, node: &Arc<Node>, checkpoints: &Arc<Check
                     tracing::info!(applied = reloaded.applied, "{}", reloaded.message);
                     if !reloaded.configuration.is_empty() {
                         tracing::warn!("{}", reloaded.configuration);
+                    }
+                });
+            }
+            () = node.trust_roots.changed() => {
+                let node = Arc::clone(node);
+                tokio::spawn(async move {
+                    if let Some(reloaded) = node.follow_trust_roots().await {
+                        tracing::info!(applied = reloaded.applied, "a trust root changed: {}", reloaded.message);
                     }
                 });
             }

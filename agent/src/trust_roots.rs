@@ -28,11 +28,19 @@ use crate::{
     recording,
 };
 
+impl std::fmt::Debug for TrustRoots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.roots.keys()).finish()
+    }
+}
+
 /// All roots of trust of this node.
 pub(crate) struct TrustRoots {
     roots: BTreeMap<TrustRootName, Managed>,
     network: Arc<dyn Source>,
     log: Arc<Log>,
+    /// Told whenever one of them is another one.
+    changed: tokio::sync::Notify,
 }
 
 /// One root of trust.
@@ -107,12 +115,17 @@ impl TrustRoots {
             let (turn, state) = (tokio::sync::Mutex::new(()), Mutex::new(state));
             (name.clone(), Managed { config: config.clone(), store, turn, state })
         });
-        Self { roots: roots.collect(), network, log }
+        Self { roots: roots.collect(), network, log, changed: tokio::sync::Notify::new() }
     }
 
     /// The root of trust `name`, if there is a verified one.
     pub(crate) fn get(&self, name: &str) -> Option<TrustedRoot> {
         self.roots.get(name)?.state().current.clone()
+    }
+
+    /// Waits until one of them is another one than before. A change that nobody waited for is not lost.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Asks the repositories of `name`, one after the other until one has what can be trusted. Whether anything changed.
@@ -191,6 +204,9 @@ impl TrustRoots {
         }
         let trust = Arc::new(trust);
         managed.change(|state| (state.trust, state.current) = (Some(trust), current));
+        if changed {
+            self.changed.notify_one();
+        }
         Ok(changed)
     }
 

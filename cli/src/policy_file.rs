@@ -11,7 +11,7 @@ use crate::{
     agent::Agent,
     bounded_file,
     failure::{Exit, Failure},
-    keys,
+    keys, trust_root,
 };
 
 /// Largest file that is read: what the agent reads too.
@@ -100,6 +100,12 @@ impl PolicyFile {
                 Err(Failure { message: why, exit, .. }) => {
                     unread.push(UnreadKey { name: key.name.to_string(), uri: key.uri.to_owned(), why, exit });
                 }
+            }
+        }
+        for name in document.trust_roots() {
+            // Without an agent, or without one of that name, `compile` names the line.
+            if let Some(root) = trust_root::trusted(context, name).await {
+                material.trust_roots.insert(name.to_owned(), root);
             }
         }
         Ok(Self { document, material, unread })

@@ -132,6 +132,13 @@ async fn roots(agent: &Agent, name: Option<String>) -> Result<Vec<wire::TrustRoo
     Ok(agent.ask(agent.trust_roots().show(request)).await?.roots)
 }
 
+/// The `trusted_root.json` that the agent trusts under `name`, if there is an agent and it has one.
+pub(crate) async fn trusted(context: &Context, name: &str) -> Option<Vec<u8>> {
+    let agent = Agent::admin(context).await.ok()?;
+    let root = roots(&agent, Some(name.to_owned())).await.ok()?.into_iter().next()?;
+    (!root.trusted_root.is_empty()).then_some(root.trusted_root)
+}
+
 /// The name, where there is no choice.
 fn only(roots: Vec<wire::TrustRoot>) -> Result<String, Failure> {
     let mut names = roots.into_iter().map(|root| root.name);

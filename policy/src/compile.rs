@@ -14,13 +14,16 @@ use assay_verify::{
 
 use crate::{
     document::{
-        DemandEntry, IdentifiedBy, KeyEntry, KeySource, PolicyDocument, RequirementEntry, RootEntry, SignerEntry,
-        StoreEntry, ThresholdEntry,
+        DemandEntry, IdentifiedBy, KeyEntry, KeySource, PolicyDocument, RequirementEntry, RootEntry, RootSource,
+        SignerEntry, StoreEntry, ThresholdEntry,
     },
     errors::{At, PolicyErrors, Problems},
     index::ScopeIndex,
     policy::{AttestationDemand, Authority, Demand, Identity, Policy, Requirement, Rule, Threshold},
 };
+
+/// Operators that an error shows.
+const SHOWN_OPERATORS: usize = 8;
 
 /// What was read for a document: the files it names, and its keys that live in a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,15 @@ pub struct Material {
     pub token_keys: BTreeMap<String, Vec<u8>>,
     /// Why keys could not be read from a token, by `pkcs11:` URI.
     pub unread_keys: BTreeMap<String, String>,
+    /// `trusted_root.json` of each root of trust that the agent keeps up to date, by its name.
+    pub trust_roots: BTreeMap<String, Vec<u8>>,
+}
+
+/// What becomes of a threshold of operators that a root of trust cannot reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OutOfReach {
+    Refused,
+    Taken,
 }
 
 impl PolicyDocument {
@@ -40,8 +52,21 @@ impl PolicyDocument {
     /// # Errors
     /// [`PolicyErrors`] with every key, pin, file and threshold that does not fit.
     pub fn compile(self, material: &Material) -> Result<Policy, PolicyErrors> {
+        self.build(material, OutOfReach::Refused)
+    }
+
+    /// A policy that was compiled before, with roots of trust that are others now. A root that has fewer operators than the
+    /// policy asks for is taken all the same: nothing satisfies what asks for it, and a root that was replaced counts no more.
+    ///
+    /// # Errors
+    /// [`PolicyErrors`] as [`compile`](Self::compile).
+    pub fn compile_again(self, material: &Material) -> Result<Policy, PolicyErrors> {
+        self.build(material, OutOfReach::Taken)
+    }
+
+    fn build(self, material: &Material, out_of_reach: OutOfReach) -> Result<Policy, PolicyErrors> {
         let mut problems = Problems::default();
-        let trust = read_trust(&self, material, &mut problems);
+        let trust = read_trust(&self, material, out_of_reach, &mut problems);
         let mut index = ScopeIndex::default();
         let mut rules = Vec::new();
         for entry in &self.rules {
@@ -67,7 +92,8 @@ impl PolicyDocument {
         let policy = Policy {
             source: self.source.clone(),
             sha256: Digest::sha256(self.source.text.as_bytes()).hex(),
-            digest_of_all: digest_of_all(&self, material),
+            digest_of_own: digest(&self, material, &[]),
+            digest_of_all: digest(&self, material, &self.trust_roots()),
             version: self.version.value,
             version_span: self.version.span,
             mode: self.mode,
@@ -81,7 +107,12 @@ impl PolicyDocument {
     }
 }
 
-fn read_trust(document: &PolicyDocument, material: &Material, problems: &mut Problems) -> Trust {
+fn read_trust(
+    document: &PolicyDocument,
+    material: &Material,
+    out_of_reach: OutOfReach,
+    problems: &mut Problems,
+) -> Trust {
     let mut trust = Trust::default();
     for entry in &document.keys {
         if let Some(key) = read_key(entry, material, problems) {
@@ -95,6 +126,9 @@ fn read_trust(document: &PolicyDocument, material: &Material, problems: &mut Pro
     }
     for entry in &document.roots {
         if let Some(root) = read_root(entry, material, problems) {
+            if out_of_reach == OutOfReach::Refused {
+                check_operators(entry, &root, problems);
+            }
             trust.sigstore.insert(entry.name.value.clone(), root);
         }
     }
@@ -190,17 +224,48 @@ fn read_certificates(paths: &[At<String>], material: &Material, problems: &mut P
 }
 
 fn read_root(entry: &RootEntry, material: &Material, problems: &mut Problems) -> Option<SigstoreRoot> {
-    let bytes = file(&entry.file.value, &entry.file.span, material, problems)?;
+    let span = &entry.source.span;
+    let (bytes, shown) = match &entry.source.value {
+        RootSource::File(path) => (file(path, span, material, problems)?, path.as_str()),
+        RootSource::Managed(name) => match material.trust_roots.get(name) {
+            Some(bytes) => (bytes.as_slice(), name.as_str()),
+            None => {
+                let hint =
+                    "`assay trust-root show` says which there are and why; [trust-roots.NAME] of assayd.toml makes one";
+                problems.add(span, format!("the trust root {name} has nothing that is trusted yet"), hint);
+                return None;
+            }
+        },
+    };
     match SigstoreRoot::from_json(bytes) {
         Ok(root) => {
-            let logs = usize::try_from(entry.logs).unwrap_or(usize::MAX);
+            let logs = usize::try_from(entry.required_logs()).unwrap_or(usize::MAX);
             let logs = NonZeroUsize::new(logs).map_or(LogRule::InsecureNone, LogRule::Operators);
-            Some(root.requiring_logs(logs).requiring_times(entry.times))
+            Some(root.requiring_logs(logs).requiring_times(entry.required_times()))
         }
         Err(error) => {
             let hint = "a trusted_root.json of version 0.1 or 0.2, as `cosign trusted-root create` writes it";
-            problems.add(&entry.file.span, format!("{} cannot be used: {error}", entry.file.value), hint);
+            problems.add(span, format!("{shown} cannot be used: {error}"), hint);
             None
+        }
+    }
+}
+
+/// More operators than the root names can never be there. Said at the number, or at the root if the number is the usual one.
+fn check_operators(entry: &RootEntry, root: &SigstoreRoot, problems: &mut Problems) {
+    let times = u64::try_from(entry.required_times().get()).unwrap_or(u64::MAX);
+    for (field, span, wanted, named) in [
+        ("transparency-logs", entry.logs.as_ref().map(|logs| &logs.span), entry.required_logs(), root.log_operators()),
+        ("trusted-times", entry.times.as_ref().map(|times| &times.span), times, root.time_operators()),
+    ] {
+        let most = u64::try_from(named.len()).unwrap_or(u64::MAX);
+        if wanted > most {
+            let names: Vec<String> = named.iter().take(SHOWN_OPERATORS).map(|name| format!("{name:?}")).collect();
+            let hint =
+                format!("the root names {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+            let message =
+                format!("`{field}` of {wanted} different operators can never be there: the root names {most}");
+            problems.add(span.unwrap_or(&entry.source.span), message, hint);
         }
     }
 }
@@ -313,7 +378,7 @@ fn resolve_authority(name: &At<SignerName>, signers: &[SignerEntry], trust: &Tru
 }
 
 /// Everything that can change a decision, each with its length before it so that nothing can be moved between two.
-fn digest_of_all(document: &PolicyDocument, material: &Material) -> Digest {
+fn digest(document: &PolicyDocument, material: &Material, trust_roots: &[&str]) -> Digest {
     let mut bytes = Vec::new();
     let mut add = |part: &[u8]| {
         bytes.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -328,6 +393,10 @@ fn digest_of_all(document: &PolicyDocument, material: &Material) -> Digest {
     for uri in uris {
         add(uri.as_bytes());
         add(material.token_keys.get(uri).map(Vec::as_slice).unwrap_or_default());
+    }
+    for name in trust_roots {
+        add(name.as_bytes());
+        add(material.trust_roots.get(*name).map(Vec::as_slice).unwrap_or_default());
     }
     Digest::sha256(&bytes)
 }

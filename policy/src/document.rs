@@ -79,11 +79,29 @@ pub(crate) struct StoreEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct RootEntry {
     pub(crate) name: At<SignerName>,
-    pub(crate) file: At<String>,
+    pub(crate) source: At<RootSource>,
     /// Operators of logs in which a signature must stand; 0: it need not stand in any.
-    pub(crate) logs: u64,
+    pub(crate) logs: Option<At<u64>>,
     /// Operators who must have told the time of a signature.
-    pub(crate) times: NonZeroUsize,
+    pub(crate) times: Option<At<NonZeroUsize>>,
+}
+
+impl RootEntry {
+    pub(crate) fn required_logs(&self) -> u64 {
+        self.logs.as_ref().map_or(1, |logs| logs.value)
+    }
+
+    pub(crate) fn required_times(&self) -> NonZeroUsize {
+        self.times.as_ref().map_or(NonZeroUsize::MIN, |times| times.value)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum RootSource {
+    /// `trusted-root`: a file beside the policy.
+    File(String),
+    /// `trust-root`: one that the agent keeps up to date, by its name.
+    Managed(String),
 }
 
 /// `[signers.NAME]`
@@ -191,11 +209,27 @@ impl PolicyDocument {
         let stores = self.stores.iter();
         let anchors =
             stores.flat_map(|store| [&store.anchors, &store.signing_authority, &store.timestamping]).flatten();
-        let roots = self.roots.iter().map(|root| &root.file);
-        let mut files: Vec<&str> = keys.chain(anchors.chain(roots).map(|path| path.value.as_str())).collect();
+        let roots = self.roots.iter().filter_map(|root| match &root.source.value {
+            RootSource::File(path) => Some(path.as_str()),
+            RootSource::Managed(_) => None,
+        });
+        let mut files: Vec<&str> = keys.chain(anchors.map(|path| path.value.as_str())).chain(roots).collect();
         files.sort_unstable();
         files.dedup();
         files
+    }
+
+    /// The roots of trust that the agent keeps up to date, by name, each once.
+    #[must_use]
+    pub fn trust_roots(&self) -> Vec<&str> {
+        let names = self.roots.iter().filter_map(|root| match &root.source.value {
+            RootSource::Managed(name) => Some(name.as_str()),
+            RootSource::File(_) => None,
+        });
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// The keys that have to be read from a token.

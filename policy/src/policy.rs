@@ -19,6 +19,8 @@ use crate::{
 pub struct Policy {
     pub(crate) source: Source,
     pub(crate) sha256: String,
+    /// Over what its author wrote: roots of trust that the agent keeps up to date change without a new version.
+    pub(crate) digest_of_own: Digest,
     pub(crate) digest_of_all: Digest,
     pub(crate) version: u64,
     pub(crate) version_span: Span,

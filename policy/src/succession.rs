@@ -23,7 +23,7 @@ impl Policy {
                 format!("version {own} is older than version {other}, which is in force"),
                 "versions only rise: to go back to an old content, give it a new version",
             ),
-            Ordering::Equal if self.digest_of_all == current.digest_of_all => {}
+            Ordering::Equal if self.digest_of_own == current.digest_of_own => {}
             Ordering::Equal => problems.add(
                 &self.version_span,
                 format!("version {own} is in force already with other content: {}", self.difference(current)),
@@ -36,7 +36,7 @@ impl Policy {
     /// Both digests: of the texts, or of everything together if only a file or key differs.
     fn difference(&self, current: &Self) -> String {
         if self.sha256 == current.sha256 {
-            let (own, other) = (self.digest_of_all, current.digest_of_all);
+            let (own, other) = (self.digest_of_own, current.digest_of_own);
             format!("a file or key that it names has changed ({own} with all that it names, in force is {other})")
         } else {
             format!("this file has the sha256 {}, in force is {}", self.sha256, current.sha256)

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use assay_admission::UnixTime;
 use assay_proto::{assay as wire, status_with_remedy};
-use assay_verify::TufRole;
+use assay_verify::{TufRole, TufSummary};
 use tonic::{Code, Request, Response, Status};
 
 use super::{Managed, TrustRoots, UpdateError};
-use crate::config::TrustRootName;
+use crate::{config::TrustRootName, judge::now};
 
 /// Files of one import: four, and the roots of decades.
 const MAX_FILES: usize = 512;
@@ -77,10 +78,12 @@ impl TrustRoots {
     fn message(&self, name: &TrustRootName, managed: &Managed, detail: Detail) -> wire::TrustRoot {
         let (state, current) = (managed.state(), self.get(name.as_str()));
         let summary = state.trust.as_ref().map(|trust| trust.summary());
-        let seconds = |time: assay_admission::UnixTime| u64::try_from(time.seconds()).unwrap_or(0);
+        let seconds = |time: UnixTime| u64::try_from(time.seconds()).unwrap_or(0);
         let lower = |pick: fn(&assay_verify::TufSummary) -> &Option<TufRole>| {
             summary.as_ref().and_then(|summary| pick(summary).as_ref()).map(role)
         };
+        let expired = summary.as_ref().filter(|_| current.is_some()).and_then(|summary| expired(summary, now()));
+        let problems: Vec<String> = state.problem.into_iter().chain(expired).collect();
         let trusted_root = match detail {
             Detail::All => current.as_ref().map(|current| current.bytes.to_vec()).unwrap_or_default(),
             Detail::Status => Vec::new(),
@@ -96,9 +99,21 @@ impl TrustRoots {
             targets: lower(|summary| &summary.targets),
             refreshed_at: state.trust.as_ref().and_then(|trust| trust.accepted()).map_or(0, seconds),
             attempted_at: state.attempted.map_or(0, seconds),
-            problem: state.problem.unwrap_or_default(),
+            problem: problems.join("; "),
         }
     }
+}
+
+/// Which of the files that vouch for the root of trust have expired: it is used all the same, and whoever runs the node has to know.
+pub(super) fn expired(summary: &TufSummary, now: UnixTime) -> Option<String> {
+    let TufSummary { root, timestamp, snapshot, targets } = summary;
+    let lower = [("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)];
+    let present = lower.into_iter().filter_map(|(name, role)| Some((name, role.as_ref()?)));
+    let expired = std::iter::once(("root", root)).chain(present).filter(|(_, role)| role.expires <= now);
+    let expired: Vec<String> = expired.map(|(name, role)| format!("{name} expired {}", role.expires)).collect();
+    (!expired.is_empty()).then(|| {
+        format!("{}: what was verified before that is still used, and newer files may be held back", expired.join(", "))
+    })
 }
 
 fn status(error: &UpdateError) -> Status {

@@ -8,6 +8,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{
+    active::{ActivePolicy, LoadError},
+    key_worker::KeyWorker,
+};
 
 /// The name in the record that a test writes to have written all before it.
 const LAST: &str = "last";
@@ -201,6 +205,76 @@ async fn a_rollback_is_refused_after_a_restart_too_and_recorded_once() {
     assert_eq!(node.trusted(), Some(2));
     let refusals = node.records().into_iter().filter(|outcome| matches!(outcome, TrustRootOutcome::Refused(_)));
     assert_eq!(refusals.count(), 2);
+}
+
+#[tokio::test]
+async fn a_policy_in_force_follows_its_root_of_trust_whatever_its_file_says_by_now() {
+    let node = Node::new();
+    let file = node.folder.path().join("policy.toml");
+    let text = |version: u64, mode: &str| {
+        format!(
+            "version = {version}\nmode = \"{mode}\"\n[sigstore.public]\ntrust-root = \"{NAME}\"\n[signers.ci]\n\
+             sigstore = \"public\"\nissuer = \"https://i.example\"\nidentity = \"https://c.example/x\"\n\
+             [[rules]]\nname = \"all\"\nimages = [\"r.example/**\"]\nrequire = [{{ signatures = 1, of = [\"ci\"] }}]\n"
+        )
+    };
+    let keys = KeyWorker::start(node.folder.path().join("key.sock"), 0).unwrap();
+    let roots = Arc::new(open(&node.folder, &node.repository, &node.log));
+    let policy = ActivePolicy::new(file.clone(), node.folder.path()).with_trust_roots(Arc::clone(&roots));
+
+    // Without a root there is no policy; with it, the file is looked at again.
+    fs::write(&file, text(1, "enforce")).unwrap();
+    policy.reload(&keys, now()).await.unwrap_err();
+    assert!(policy.error().unwrap().contains("policy.toml:4:14: the trust root test has nothing that is trusted yet"));
+    assert!(policy.current().is_none());
+    roots.update(NAME).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(5), roots.changed()).await.unwrap();
+    policy.follow_trust_roots(&keys, now()).await.unwrap().unwrap();
+    let in_force = || policy.current().unwrap().policy.digest_of_all();
+    let first = in_force();
+    assert!(policy.follow_trust_roots(&keys, now()).await.is_none());
+    assert_eq!((in_force(), policy.error()), (first, None));
+
+    // What somebody wrote and nobody put in force stays out of force.
+    for (version, written) in [(2, text(2, "observe")), (3, "mode = ".to_owned())] {
+        let before = in_force();
+        fs::write(&file, written).unwrap();
+        node.repository.publish(version);
+        roots.update(NAME).await.unwrap();
+        let loaded = policy.follow_trust_roots(&keys, now()).await.unwrap().unwrap();
+        assert_eq!((loaded.policy.version(), loaded.policy.mode().as_str()), (1, "enforce"));
+        assert_ne!(in_force(), before);
+    }
+    policy.reload(&keys, now()).await.unwrap_err();
+    assert_eq!(policy.current().unwrap().policy.version(), 1);
+}
+
+#[tokio::test]
+async fn a_root_of_trust_that_is_gone_leaves_no_policy_in_force() {
+    let node = Node::new();
+    let file = node.folder.path().join("policy.toml");
+    fs::write(&file, format!("version = 1\nmode = \"enforce\"\n[sigstore.public]\ntrust-root = \"{NAME}\"\n")).unwrap();
+    let keys = KeyWorker::start(node.folder.path().join("key.sock"), 0).unwrap();
+    let roots = Arc::new(open(&node.folder, &node.repository, &node.log));
+    roots.update(NAME).await.unwrap();
+    let policy = ActivePolicy::new(file, node.folder.path()).with_trust_roots(Arc::clone(&roots));
+    policy.reload(&keys, now()).await.unwrap();
+    roots.roots[NAME].change(|state| state.current = None);
+    assert!(matches!(policy.follow_trust_roots(&keys, now()).await, Some(Err(LoadError::Policy(_)))));
+    assert!(policy.current().is_none());
+    assert!(policy.error().unwrap().contains("the trust root test has nothing that is trusted yet"));
+}
+
+#[tokio::test]
+async fn a_root_of_trust_whose_files_expired_stays_and_the_status_says_so() {
+    let node = Node::new();
+    node.roots.update(NAME).await.unwrap();
+    let summary = node.roots.roots[NAME].state().trust.unwrap().summary();
+    let end = summary.root.expires;
+    assert_eq!(service::expired(&summary, UnixTime::from_seconds(end.seconds() - 1)), None);
+    let told = service::expired(&summary, end).unwrap();
+    assert!(told.starts_with(&format!("root expired {end}, timestamp expired {end}, ")), "{told}");
+    assert_eq!(node.roots.status()[0].problem, "");
 }
 
 #[tokio::test]

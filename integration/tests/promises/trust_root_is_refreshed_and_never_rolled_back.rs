@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use assay_testkit::{AGENT_UID, Cosign, FETCHER_UID, KEY_WORKER_UID, Node, TufRepository, sha256};
+use assay_testkit::{AGENT_UID, Cosign, FETCHER_UID, KEY_WORKER_UID, Node, TufRepository, eventually, sha256};
 use serde_json::{Value, json};
 
 const LATER: &str = "2100-01-01T00:00:00Z";
@@ -107,6 +108,35 @@ fn trust_root_follows_its_repository_and_outlives_it() -> Result<()> {
     ensure!(status.said("trust root   test: sha256:") && status.said("NOT UPDATED: "), "{status}");
     let log = scene.node.assay(&["audit", "show"])?.success()?;
     ensure!(log.said("trust   test is sha256:") && log.said("by root version 2"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn policy_that_names_a_trust_root_follows_it() -> Result<()> {
+    let scene = Scene::start()?;
+    let policy = "version = 2\nmode = \"enforce\"\n[sigstore.public]\ntrust-root = \"test\"\n[signers.ci]\nsigstore = \"public\"\n\
+                  issuer = \"https://token.example\"\nidentity = \"https://ci.example\"\n[[rules]]\nname = \"all\"\n\
+                  images = [\"registry.example/**\"]\nrequire = [{ signatures = 1, of = [\"ci\"] }]\n";
+    let file = scene.node.configuration_file("policy.toml").display().to_string();
+    scene.node.write("policy.toml", policy)?;
+    let nothing = "the trust root test has nothing that is trusted yet";
+    scene.refused(&["node", "reload"], nothing)?;
+    scene.refused(&["policy", "check", &file], nothing)?;
+
+    // Each time the root of trust is another one, the policy counts anew by itself, and its version stays.
+    for round in 1..=2 {
+        scene.repository.publish(round, &root_of_trust(round), LATER)?;
+        scene.update()?;
+        eventually("the policy is in force again", Duration::from_secs(20), || {
+            let log = scene.node.assay(&["audit", "show"]).map(|log| log.stdout).unwrap_or_default();
+            let times = log.matches("policy version 2 is in force from here on").count();
+            u64::try_from(times).is_ok_and(|times| times == round)
+        })?;
+        // A file that was written meanwhile waits for whoever puts it in force.
+        scene.node.write("policy.toml", &policy.replace("version = 2", "version = 3"))?;
+    }
+    scene.node.assay(&["policy", "check", &file])?.success()?;
+    ensure!(scene.node.assay(&["node", "reload"])?.success()?.said("policy version 3"));
     Ok(())
 }
 

@@ -139,8 +139,9 @@ pub(super) fn check_references(
                 format!("key {} has the transparency log of {}, which is not there", key.name.value, log.value);
             problems.add(&log.span, message, roots());
         }
-        let has_no_log =
-            |log: &&At<SignerName>| there.roots.iter().any(|root| root.name.value == log.value && root.logs == 0);
+        let has_no_log = |log: &&At<SignerName>| {
+            there.roots.iter().any(|root| root.name.value == log.value && root.required_logs() == 0)
+        };
         if let Some(log) = key.log.as_ref().filter(has_no_log) {
             let message = format!("the root {} asks for no log, so none can be asked for by the key", log.value);
             problems.add(

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use assay_verify::{Action, SignerName, TimestampRule};
 
 use super::{
-    KeyEntry, KeySource, RootEntry, StoreEntry,
+    KeyEntry, KeySource, RootEntry, RootSource, StoreEntry,
     read::{Fields, Section},
     read_word,
 };
@@ -20,8 +20,8 @@ const STORE: Fields = Fields {
     unsupported: &["level", "crl"],
 };
 const ROOT: Fields = Fields {
-    known: &["trusted-root", "transparency-logs", "trusted-times"],
-    unsupported: &["trust-root", "timestamps", "witnesses"],
+    known: &["trusted-root", "trust-root", "transparency-logs", "trusted-times"],
+    unsupported: &["timestamps", "witnesses"],
 };
 
 const PUBLIC_HINT: &str = "a file below the policy's folder, the PEM text itself, or a pkcs11: URI";
@@ -136,7 +136,6 @@ fn read_timestamps(section: &Section<'_, '_>, problems: &mut Problems) -> Timest
 }
 
 pub(super) fn read_roots(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<RootEntry> {
-    const HINT: &str = "trusted-root = \"trusted_root.json\", a file below the policy's folder";
     const LOGS: &str = "so many operators of logs must have the signature; 0 only where there is no log";
     const TIMES: &str = "so many operators of logs or time-stamping authorities must have told its time";
     let mut roots = Vec::new();
@@ -144,18 +143,38 @@ pub(super) fn read_roots(root: &Section<'_, '_>, problems: &mut Problems) -> Vec
         if !section.allow(&ROOT, problems) {
             continue;
         }
-        let file = section.required_text("trusted-root", HINT, problems);
+        let source = read_root_source(&section, problems);
         let logs = section.number("transparency-logs", 0, LOGS, problems);
         let times = section.number("trusted-times", 1, TIMES, problems);
-        let times = times.and_then(|times| usize::try_from(times.value).ok()).and_then(NonZeroUsize::new);
-        let Some(file) = file else { continue };
+        let times = times.and_then(|times| {
+            let number = usize::try_from(times.value).unwrap_or(usize::MAX);
+            Some(At { value: NonZeroUsize::new(number)?, span: times.span })
+        });
+        let Some(source) = source else { continue };
+        roots.push(RootEntry { name, source, logs, times });
+    }
+    roots
+}
+
+fn read_root_source(section: &Section<'_, '_>, problems: &mut Problems) -> Option<At<RootSource>> {
+    const HINT: &str = "trusted-root = \"trusted_root.json\", a file below the policy's folder, or trust-root = \"NAME\", one \
+                        that assayd.toml has the agent keep up to date";
+    let Some(managed) = section.text("trust-root", problems) else {
+        let file = section.required_text("trusted-root", HINT, problems)?;
         if !is_path_below(&file.value) {
             problems.add(&file.span, format!("{:?} is no file of this policy", file.value), FILE_HINT);
         }
-        let (logs, times) = (logs.map_or(1, |logs| logs.value), times.unwrap_or(NonZeroUsize::MIN));
-        roots.push(RootEntry { name, file, logs, times });
+        return Some(At { value: RootSource::File(file.value), span: file.span });
+    };
+    if section.has("trusted-root") {
+        problems.add(&managed.span, "`trust-root` and `trusted-root` exclude each other", HINT);
     }
-    roots
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(1..=64).contains(&managed.value.len()) || !managed.value.bytes().all(legal) {
+        let hint = "a name is 1 to 64 lower-case letters, digits and '-'";
+        problems.add(&managed.span, format!("{:?} is no name of a trust root", managed.value), hint);
+    }
+    Some(At { value: RootSource::Managed(managed.value), span: managed.span })
 }
 
 /// A name that refers to another part of the policy.

@@ -124,7 +124,7 @@ fn what_belongs_to_the_language_and_is_not_built_is_refused_by_name() {
             &format!("`{field}` {unsupported}"),
         );
     }
-    for (table, field) in [("certificates", "level"), ("sigstore", "trust-root"), ("sigstore", "witnesses")] {
+    for (table, field) in [("certificates", "level"), ("sigstore", "witnesses")] {
         let replacement = format!("[{table}.x]\n{field} = \"x\"\n[signers.releases]");
         refused("[signers.releases]", &replacement, (8, 1), &format!("`{field}` {unsupported}"));
     }
@@ -154,11 +154,39 @@ fn with_roots() -> Material {
 const SIGSTORE: &str = "[sigstore.public]\ntrusted-root = \"root.json\"";
 
 #[test]
+fn a_root_that_the_agent_keeps_up_to_date_is_named_and_changes_without_a_new_version() {
+    let of = |fields: &str| {
+        let root = format!("[sigstore.public]\n{fields}\n[signers.releases]");
+        let text = GOOD.replacen("[signers.releases]", &root, 1);
+        (text.clone(), move |root: &str| {
+            let trust_roots = BTreeMap::from([("public-good".to_owned(), root.as_bytes().to_vec())]);
+            policy(&text, &Material { trust_roots, ..with_roots() })
+        })
+    };
+    let (text, compile) = of("trust-root = \"public-good\"");
+    assert_eq!(PolicyDocument::parse("p", &text).unwrap().trust_roots(), ["public-good"]);
+    let before = compile(ROOT);
+    assert_eq!(before.trust().sigstore.len(), 1);
+    let after = compile(&ROOT.replace("\"x\"", "\"y\""));
+    assert_eq!(after.may_follow(&before), Ok(()));
+    // What was judged by the old one is judged again.
+    assert_ne!(after.digest_of_all(), before.digest_of_all());
+
+    let refused = |fields: &str, says: &str| {
+        let found = errors(&of(fields).0, &with_roots());
+        assert!(found.iter().any(|(.., text)| text.contains(says)), "{fields}: {found:?}");
+    };
+    refused("trust-root = \"public-good\"", "the trust root public-good has nothing that is trusted yet");
+    refused("trust-root = \"../x\"", "is no name of a trust root");
+    refused("trust-root = \"a\"\ntrusted-root = \"root.json\"", "exclude each other");
+}
+
+#[test]
 fn keyless_signers_are_read() {
     for (root, signer) in [
         ("", "issuer = \"https://i.example\"\nidentity = \"https://c.example/a@refs/tags/*\""),
         ("transparency-logs = 0", "issuer-regexp = \"https://i.*\"\nidentity-regexp = \".*@acme[.]example\""),
-        ("transparency-logs = 2\ntrusted-times = 2", "issuer = \"https://i.example\"\nidentity = \"a@acme.example\""),
+        ("transparency-logs = 1\ntrusted-times = 1", "issuer = \"https://i.example\"\nidentity = \"a@acme.example\""),
     ] {
         let text = GOOD.replacen("[signers.releases]", &format!("{SIGSTORE}\n{root}\n[signers.releases]"), 1).replacen(
             "key = \"ci\"",
@@ -171,6 +199,40 @@ fn keyless_signers_are_read() {
     let document =
         PolicyDocument::parse("p", &GOOD.replacen("[signers.releases]", &format!("{SIGSTORE}\n[signers.releases]"), 1));
     assert_eq!(document.unwrap().files(), ["ci.pem", "root.json"]);
+}
+
+#[test]
+fn more_operators_than_the_root_names_are_refused_at_their_line() {
+    let text = |more: &str| GOOD.replacen("[signers.releases]", &format!("{SIGSTORE}\n{more}\n[signers.releases]"), 1);
+    let told = |more: &str| errors(&text(more), &with_roots());
+    policy(&text("transparency-logs = 1\ntrusted-times = 1"), &with_roots());
+    let message = |field: &str, wanted: &str| {
+        format!("`{field}` of {wanted} different operators can never be there: the root names 1")
+    };
+    let line = text("").lines().position(|line| line.contains("root.json")).unwrap() + 2;
+    assert_eq!(told("transparency-logs = 2"), [(line, 21, message("transparency-logs", "2"))]);
+    assert_eq!(told("trusted-times = 2"), [(line, 17, message("trusted-times", "2"))]);
+    let most = "18446744073709551615";
+    assert_eq!(told(&format!("trusted-times = {most}")), [(line, 17, message("trusted-times", most))]);
+
+    // A root without logs, and nothing said of them: the usual number is out of reach too.
+    let mut material = with_roots();
+    material.files.insert("root.json".to_owned(), without_logs());
+    let found: Vec<String> = errors(&text(""), &material).into_iter().map(|(.., text)| text).collect();
+    assert!(found.iter().any(|text| text.contains("`transparency-logs` of 1 different operators")), "{found:?}");
+    policy(&text("transparency-logs = 0"), &material);
+
+    // The policy is in force when its root becomes another one: that counts, and nothing satisfies it.
+    let two = text("transparency-logs = 2");
+    let again = PolicyDocument::parse("policy.toml", &two).unwrap().compile_again(&with_roots()).unwrap();
+    assert_eq!(again.trust().sigstore.len(), 1);
+}
+
+/// The small Sigstore's root of trust with its time-stamping authority and none of its logs.
+fn without_logs() -> Vec<u8> {
+    let mut root: serde_json::Value = serde_json::from_slice(&crate::scene::trusted_root()).unwrap();
+    root.as_object_mut().unwrap().remove("tlogs");
+    root.to_string().into_bytes()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! certificate authorities, logs and time-stamping authorities with the time in which each may be believed come out.
 //! What the file does not say is not trusted; nothing is fetched.
 
-use std::num::NonZeroUsize;
+use std::{collections::BTreeSet, num::NonZeroUsize};
 
 use assay_admission::{Digest, UnixTime};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -167,6 +167,19 @@ impl SigstoreRoot {
     #[must_use]
     pub fn requiring_times(self, operators: NonZeroUsize) -> Self {
         Self { required_times: operators, ..self }
+    }
+
+    /// Who runs its transparency logs, each once: no signature stands in the logs of more.
+    #[must_use]
+    pub fn log_operators(&self) -> BTreeSet<&str> {
+        self.logs.iter().map(|log| log.operator.as_str()).collect()
+    }
+
+    /// Who may tell the time of a signature, each once: who runs its logs and its time-stamping authorities.
+    #[must_use]
+    pub fn time_operators(&self) -> BTreeSet<&str> {
+        let stamping = self.time_stamping.iter().map(|authority| authority.operator.as_str());
+        self.log_operators().into_iter().chain(stamping).collect()
     }
 
     /// Logs of the file that are not trusted because their kind of key or hash is not known here: a sentence each.
