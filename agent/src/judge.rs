@@ -4,6 +4,7 @@
 mod case;
 mod look_up;
 mod proof;
+mod pulled;
 mod record;
 mod stages;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use assay_audit::{Durability, Log};
 use tokio::sync::watch;
 
 use proof::Decided;
+use pulled::{ExactNames, Pulled};
 pub(crate) use stages::Stages;
 
 use crate::{
@@ -48,6 +50,7 @@ pub(crate) struct Judge {
     waits: Waits,
     stages: Stages,
     cache: VerdictCache,
+    pulled: Pulled,
     /// Judgements under way, so that parallel requests for one image are judged once. Held for look-ups only.
     under_way: Mutex<HashMap<Question, watch::Receiver<Option<Verdict>>>>,
     counts: Counts,
@@ -99,6 +102,7 @@ impl Judge {
             waits,
             stages,
             cache: VerdictCache::new(),
+            pulled: Pulled::default(),
             under_way: Mutex::default(),
             counts: Counts::default(),
         })
@@ -112,10 +116,17 @@ impl Judge {
     /// The recorded answer to `request`, within the gate's time and, if the caller says how long it waits, before that ends.
     pub(crate) async fn admit(self: &Arc<Self>, request: AdmissionRequest, left: Option<Duration>) -> Verdict {
         let started = Instant::now();
-        let (verdict, source) = match self.remembered(&request).await {
+        // What is known of pulls now counts for the whole question.
+        let exact = Arc::new(self.pulled.exact(request.subject()));
+        let (verdict, source) = match self.remembered(&request, &exact).await {
             Some(verdict) => (verdict, Source::Memory),
-            None => (self.answer(&request, left).await, Source::Judgement),
+            None => (self.answer(&request, &exact, left).await, Source::Judgement),
         };
+        if let (true, Gate::Pull, Subject::Image { name, top: Some(top) }) =
+            (verdict.is_allow(), request.gate(), request.subject())
+        {
+            self.pulled.note(&name.reference, *top);
+        }
         if !verdict.is_allow() && request.thoroughness() == Thoroughness::Glance {
             // The gate asks again.
             return verdict;
@@ -137,10 +148,14 @@ impl Judge {
         verdict
     }
 
-    /// What answers are for: the policy with all that it names, and what is known of revoked certificates.
-    fn revision(&self, loaded: &Loaded) -> Digest {
+    /// What a question is remembered by: besides itself, the policy with all that it names, what is known of revoked certificates,
+    /// and the names that stand for some of its own.
+    fn key(&self, request: &AdmissionRequest, exact: &ExactNames, loaded: &Loaded) -> Key {
         let revocation = self.evidence.revocation().revision().to_be_bytes();
-        Digest::sha256(&[loaded.policy.digest_of_all().value(), revocation.as_slice()].concat())
+        let exact = exact.digest(request.subject());
+        let exact = exact.as_ref().map(Digest::value).unwrap_or_default();
+        let revision = [loaded.policy.digest_of_all().value(), revocation.as_slice(), exact].concat();
+        Key::of(request, &Digest::sha256(&revision))
     }
 
     /// The answer to a request that could not even be read.
@@ -151,9 +166,9 @@ impl Judge {
     }
 
     /// The answer that was given to this question before, once its use is on record.
-    async fn remembered(&self, request: &AdmissionRequest) -> Option<Verdict> {
+    async fn remembered(&self, request: &AdmissionRequest, exact: &ExactNames) -> Option<Verdict> {
         let loaded = self.policy.current()?;
-        let key = Key::of(request, &self.revision(&loaded));
+        let key = self.key(request, exact, &loaded);
         let (verdict, first) = self.cache.get(&key, request.subject(), now(), Instant::now())?;
         // Its first record was synced before it was ever used. This use is handed to the system before it is answered
         // and synced within a second; if even that fails, the image is judged anew, and refused for want of a record.
@@ -163,13 +178,18 @@ impl Judge {
         Some(verdict)
     }
 
-    async fn answer(self: &Arc<Self>, request: &AdmissionRequest, left: Option<Duration>) -> Verdict {
+    async fn answer(
+        self: &Arc<Self>,
+        request: &AdmissionRequest,
+        exact: &Arc<ExactNames>,
+        left: Option<Duration>,
+    ) -> Verdict {
         let Some(loaded) = self.policy.current() else {
             let detail = self.policy.error().unwrap_or_default();
             return self.refuse(request, None, Reason::new(DenyCode::NoPolicy, detail)).await;
         };
-        let key = Key::of(request, &self.revision(&loaded));
-        let mut judgement = self.join(key, request, Arc::clone(&loaded));
+        let key = self.key(request, exact, &loaded);
+        let mut judgement = self.join(key, request, exact, Arc::clone(&loaded));
         let patience = match request.gate() {
             Gate::Unpack | Gate::Run => self.waits.verdict,
             Gate::Pull | Gate::Ask => self.waits.collection + self.waits.verdict,
@@ -195,6 +215,7 @@ impl Judge {
         self: &Arc<Self>,
         key: Key,
         request: &AdmissionRequest,
+        exact: &Arc<ExactNames>,
         loaded: Arc<Loaded>,
     ) -> watch::Receiver<Option<Verdict>> {
         let question = match request.subject() {
@@ -207,11 +228,11 @@ impl Judge {
         }
         let (sender, receiver) = watch::channel(None);
         under_way.insert(question, receiver.clone());
-        let (judge, request) = (Arc::clone(self), request.clone());
+        let (judge, request, exact) = (Arc::clone(self), request.clone(), Arc::clone(exact));
         tokio::spawn(async move {
             let judged = tokio::spawn({
                 let (judge, request, loaded) = (Arc::clone(&judge), request.clone(), Arc::clone(&loaded));
-                async move { judge.judge(key, &request, &loaded).await }
+                async move { judge.judge(key, &request, &exact, &loaded).await }
             });
             // A panic in judging one image is a refusal of that image, and of nothing else.
             let verdict = match judged.await {
@@ -228,10 +249,10 @@ impl Judge {
     }
 
     /// The one function that shows the way.
-    async fn judge(&self, key: Key, request: &AdmissionRequest, loaded: &Arc<Loaded>) -> Verdict {
+    async fn judge(&self, key: Key, request: &AdmissionRequest, exact: &ExactNames, loaded: &Arc<Loaded>) -> Verdict {
         let at = now();
         // Request → evidence: what is kept here first; the fetcher only if that does not suffice.
-        let mut case = match self.open_case(request, loaded).await {
+        let mut case = match self.open_case(request, exact, loaded).await {
             Ok(case) => case,
             Err(reason) => return self.refuse(request, Some(loaded), reason).await,
         };
@@ -264,7 +285,13 @@ impl Judge {
             if names_a_digest(request.subject()) {
                 self.cache.put(key, &verdict, &case.common_chains(), decision.holds_until(), at, Instant::now());
             }
-            self.keep(case);
+            let kept = self.keep(case);
+            match request.gate() {
+                // Unpacking asks about the same image in a moment, and is to find what was collected. A failure was told.
+                Gate::Pull => drop(kept.await),
+                // Behind the gate's back: a crash before it is done costs a collection.
+                Gate::Unpack | Gate::Run | Gate::Ask => {}
+            }
         }
         verdict
     }
@@ -292,8 +319,8 @@ impl Judge {
         Ok(decided)
     }
 
-    /// Keeps what an admitted image was judged by, behind the gate's back: a crash before it is done costs a collection.
-    fn keep(&self, case: case::OpenCase) {
+    /// Keeps what an admitted image was judged by.
+    fn keep(&self, case: case::OpenCase) -> tokio::task::JoinHandle<()> {
         let store = Arc::clone(&self.evidence);
         tokio::task::spawn_blocking(move || {
             let (documents, artifacts) = case.into_collected();
@@ -302,7 +329,7 @@ impl Judge {
             {
                 tracing::warn!(%error, "evidence cannot be kept; it will be collected again");
             }
-        });
+        })
     }
 
     /// A refusal that no policy decided: recorded, unless the gate has only glanced.

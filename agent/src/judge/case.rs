@@ -13,7 +13,7 @@ use assay_admission::{
 use assay_policy::{AskedChain, Decision};
 use assay_verify::{Artifact, BindError, BoundImage, RevocationSource, bind, claim_of};
 
-use super::Judge;
+use super::{Judge, pulled::ExactNames};
 use crate::{
     active::Loaded,
     collect::{Collected, Wanted},
@@ -91,7 +91,12 @@ const fn is_final(code: DenyCode) -> bool {
 
 impl Judge {
     /// Binds the documents of every image in question and takes what evidence is kept.
-    pub(super) async fn open_case(&self, request: &AdmissionRequest, loaded: &Loaded) -> Result<OpenCase, Reason> {
+    pub(super) async fn open_case(
+        &self,
+        request: &AdmissionRequest,
+        exact: &ExactNames,
+        loaded: &Loaded,
+    ) -> Result<OpenCase, Reason> {
         let mut case = match request.subject() {
             Subject::Chain { chain, purpose, images, alike } => OpenCase {
                 gate: request.gate(),
@@ -99,7 +104,14 @@ impl Judge {
                 chain: Some(AskedChain { id: *chain, purpose: *purpose }),
                 images: images
                     .iter()
-                    .map(|claim| OpenImage::bind(claim, request.documents(), request.platform()))
+                    .enumerate()
+                    .map(|(place, claim)| {
+                        let mut image = OpenImage::bind(claim, request.documents(), request.platform());
+                        if image.bound.is_ok() {
+                            image.claim.names = exact.of(place, &claim.names);
+                        }
+                        image
+                    })
                     .collect(),
                 alike: alike.clone(),
                 fetched: Vec::new(),

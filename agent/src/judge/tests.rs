@@ -5,6 +5,7 @@ mod chains;
 mod faults;
 mod full;
 mod panics;
+mod pulled;
 mod revocation;
 
 use std::{
@@ -135,16 +136,20 @@ impl Scene {
 
     /// Puts a policy in force that wants one signature of the scene's key, or of a key that nobody has.
     async fn apply(&self, version: u64, mode: &str, our_key: bool) {
+        let rule =
+            "[[rules]]\nname = \"r\"\nimages = [\"r.example/**\"]\nrequire = [{ signatures = 1, of = [\"ci\"] }]\n";
+        self.apply_rules(version, mode, our_key, rule).await;
+    }
+
+    /// The same with other rules.
+    async fn apply_rules(&self, version: u64, mode: &str, our_key: bool, rules: &str) {
         let spki = if our_key {
             spki(&self.key)
         } else {
             spki(&EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
         };
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(spki));
-        let text = format!(
-            "version = {version}\nmode = \"{mode}\"\n[keys.ci]\npublic = \"\"\"\n{pem}\"\"\"\n[[rules]]\nname = \"r\"\n\
-             images = [\"r.example/**\"]\nrequire = [{{ signatures = 1, of = [\"ci\"] }}]\n"
-        );
+        let text = format!("version = {version}\nmode = \"{mode}\"\n[keys.ci]\npublic = \"\"\"\n{pem}\"\"\"\n{rules}");
         std::fs::write(self.folder.path().join("policy.toml"), text).unwrap();
         let keys = KeyWorker::start(self.folder.path().join("key.sock"), 0).unwrap();
         self.policy.reload(&keys, now()).await.unwrap();
