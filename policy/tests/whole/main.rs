@@ -8,4 +8,5 @@ mod language;
 mod names;
 mod properties;
 mod scene;
+mod telling;
 use scene::support;
