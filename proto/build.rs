@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "containerd/snapshots.proto",
         "containerd/content.proto",
         "containerd/images.proto",
+        "containerd/containers.proto",
         "containerd/version.proto",
     ];
     println!("cargo:rerun-if-changed=protos");

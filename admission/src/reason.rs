@@ -15,6 +15,8 @@ pub enum DenyCode {
     Blocked,
     /// No image known to containerd contains this layer chain.
     UnknownChain,
+    /// What a container is to run is not the image that it is said to be of.
+    ForeignRoot,
     /// One config is named by several manifests and not all of them are admitted.
     AmbiguousConfig,
     /// Documents contradict each other or are not what their media type says.
@@ -41,12 +43,13 @@ pub enum DenyCode {
 
 impl DenyCode {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NoSignature,
         Self::NotSatisfied,
         Self::NoRule,
         Self::Blocked,
         Self::UnknownChain,
+        Self::ForeignRoot,
         Self::AmbiguousConfig,
         Self::Malformed,
         Self::EvidencePending,
@@ -69,6 +72,7 @@ impl DenyCode {
             Self::NoRule => "NO_RULE",
             Self::Blocked => "BLOCKED",
             Self::UnknownChain => "UNKNOWN_CHAIN",
+            Self::ForeignRoot => "FOREIGN_ROOT",
             Self::AmbiguousConfig => "AMBIGUOUS_CONFIG",
             Self::Malformed => "MALFORMED",
             Self::EvidencePending => "EVIDENCE_PENDING",
@@ -92,6 +96,7 @@ impl DenyCode {
             Self::NoRule => "no rule of the policy covers this image",
             Self::Blocked => "the policy blocks this digest",
             Self::UnknownChain => "these layers belong to no image that containerd knows",
+            Self::ForeignRoot => "what is to run is not the image that the container is said to be of",
             Self::AmbiguousConfig => "several images claim the same config or layers and not all of them are admitted",
             Self::Malformed => "the image's documents are malformed or contradict each other",
             Self::EvidencePending => "its signatures are still being collected",
@@ -119,6 +124,9 @@ impl DenyCode {
             }
             Self::Blocked => "use another digest, or remove it from `blocked` in the policy",
             Self::UnknownChain => "pull the image by its name, and make containers and snapshots from that",
+            Self::ForeignRoot => {
+                "make the container anew from an image, by the snapshotter assay and without a root file system of its own"
+            }
             Self::AmbiguousConfig => {
                 "remove the foreign image as told (`ctr -n NAMESPACE images rm --sync NAME`), then pull again"
             }
@@ -149,6 +157,7 @@ impl DenyCode {
             | Self::NoRule
             | Self::Blocked
             | Self::UnknownChain
+            | Self::ForeignRoot
             | Self::AmbiguousConfig
             | Self::Malformed
             | Self::NotFound

@@ -38,7 +38,8 @@ impl Policy {
                 self.without_image(self.strictest, Reason::new(DenyCode::UnknownChain, detail))
             }
             (Some(chain), _) => {
-                let asked = Asked { purpose: chain.purpose, likeliest: case.likeliest, namespace: case.namespace };
+                let Case { gate, namespace, likeliest, .. } = *case;
+                let asked = Asked { gate, purpose: chain.purpose, likeliest, namespace };
                 decide_chain(&asked, &images).into_decision(images)
             }
         }

@@ -23,6 +23,10 @@ pub mod assay {
 
 /// containerd's services, as far as Assay serves or calls them (`protos/containerd`).
 pub mod containerd {
+    /// `containerd.services.containers.v1`
+    pub mod containers {
+        pub use crate::generated::containerd::services::containers::v1::*;
+    }
     /// `containerd.services.content.v1`
     pub mod content {
         pub use crate::generated::containerd::services::content::v1::*;

@@ -1,12 +1,15 @@
-//! containerd's content and images services, read only: namespace and digests come in, labels, names and bytes go out.
+//! containerd's services, read only: namespace, names and digests come in, labels, names, records and bytes go out.
 //! Every answer is bounded. Nothing is written: a write from inside a snapshot call could wait for that very call.
 
 use std::{collections::BTreeSet, path::Path};
 
 use assay_admission::{Digest, Namespace};
 use assay_proto::containerd::{
+    containers::{Container, GetContainerRequest, containers_client::ContainersClient},
     content::{Info, ListContentRequest, ReadContentRequest, content_client::ContentClient},
-    images::{ListImagesRequest, images_client::ImagesClient},
+    images::{GetImageRequest, ListImagesRequest, images_client::ImagesClient},
+    snapshots::{MountsRequest, StatSnapshotRequest, snapshots_client::SnapshotsClient},
+    types::{Descriptor, Mount},
 };
 use tonic::{Code, Request, Status, metadata::MetadataValue, transport::Channel};
 
@@ -24,6 +27,8 @@ const MAX_FILTERS: usize = 256;
 pub(crate) struct Containerd {
     content: ContentClient<Channel>,
     images: ImagesClient<Channel>,
+    containers: ContainersClient<Channel>,
+    snapshots: SnapshotsClient<Channel>,
 }
 
 /// Why containerd gave no usable answer. Fits after "failed to ask containerd: ".
@@ -46,7 +51,9 @@ impl Containerd {
         let channel = assay_proto::connector_to(socket, &[0]);
         Self {
             content: ContentClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
-            images: ImagesClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES),
+            images: ImagesClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            containers: ContainersClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            snapshots: SnapshotsClient::new(channel),
         }
     }
 
@@ -123,6 +130,62 @@ impl Containerd {
         }
         names.sort_unstable();
         Ok(names)
+    }
+}
+
+impl Containerd {
+    /// The record of a container; `None` if the namespace has none.
+    pub(crate) async fn container(
+        &self,
+        namespace: &Namespace,
+        id: &str,
+    ) -> Result<Option<Container>, ContainerdError> {
+        let request = in_namespace(namespace, GetContainerRequest { id: id.to_owned() });
+        let answer = found("containers.Get", self.containers.clone().get(request).await)?;
+        Ok(answer.and_then(|answer| answer.container))
+    }
+
+    /// What the image record of just this name points at; `None` if the namespace has none.
+    pub(crate) async fn target(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<Option<Descriptor>, ContainerdError> {
+        let request = in_namespace(namespace, GetImageRequest { name: name.to_owned() });
+        let answer = found("images.Get", self.images.clone().get(request).await)?;
+        Ok(answer.and_then(|answer| answer.image?.target))
+    }
+
+    /// The parent of a snapshot; `None` if there is no such snapshot. Without a parent it is empty.
+    pub(crate) async fn parent(
+        &self,
+        namespace: &Namespace,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<Option<String>, ContainerdError> {
+        let request = StatSnapshotRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() };
+        let answer = found("snapshots.Stat", self.snapshots.clone().stat(in_namespace(namespace, request)).await)?;
+        Ok(answer.and_then(|answer| answer.info).map(|info| info.parent))
+    }
+
+    /// How a snapshot is mounted; `None` if there is no such snapshot.
+    pub(crate) async fn mounts(
+        &self,
+        namespace: &Namespace,
+        snapshotter: &str,
+        key: &str,
+    ) -> Result<Option<Vec<Mount>>, ContainerdError> {
+        let request = MountsRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() };
+        let answer = found("snapshots.Mounts", self.snapshots.clone().mounts(in_namespace(namespace, request)).await)?;
+        Ok(answer.map(|answer| answer.mounts))
+    }
+}
+
+fn found<T>(call: &'static str, answer: Result<tonic::Response<T>, Status>) -> Result<Option<T>, ContainerdError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer.into_inner())),
+        Err(status) if status.code() == Code::NotFound => Ok(None),
+        Err(status) => Err(call_error(call, &status)),
     }
 }
 

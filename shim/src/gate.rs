@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     agent::{Agent, Deadline},
     key::Key,
-    mapping::{Expected, Images, Mapped, MappingError},
+    mapping::{Expected, Images, Mapped},
     overlay::Admission,
     refusal::{Refusal, shown},
     report::Reporter,
@@ -156,7 +156,7 @@ impl UnpackGate {
 
     async fn map(&self, asked: Asked<'_>, expected: Option<&Expected>) -> Result<Mapped, Refusal> {
         let Asked { namespace, chain, purpose } = asked;
-        self.images.of_chain(namespace, &chain, purpose, expected).await.map_err(|error| unmapped(&error))
+        self.images.of_chain(namespace, &chain, purpose, expected).await.map_err(|error| error.refusal())
     }
 
     /// Asks about all images of a chain or, where there are too many, by glances at some after others before that: images whose
@@ -170,7 +170,7 @@ impl UnpackGate {
                     0 => mapped,
                     _ => {
                         let part = self.images.part(asked.namespace, &asked.chain, many, at).await;
-                        read = part.map_err(|error| unmapped(&error))?;
+                        read = part.map_err(|error| error.refusal())?;
                         &read
                     }
                 };
@@ -201,9 +201,4 @@ fn question(asked: Asked<'_>, mapped: &Mapped) -> Result<AdmissionRequest, Refus
     let (namespace, documents) = (namespace.clone(), mapped.documents.clone());
     let request = AdmissionRequest::new(Gate::Unpack, namespace, Platform::host(), subject, documents);
     request.map_err(|error| Refusal::own(DenyCode::Limit, error.to_string()))
-}
-
-fn unmapped(error: &MappingError) -> Refusal {
-    let code = if error.is_limit() { DenyCode::Limit } else { DenyCode::Internal };
-    Refusal::own(code, format!("the image cannot be looked up: {error}"))
 }

@@ -1,5 +1,5 @@
-//! Everything containerd calls. This is the unpack gate: a proxy snapshotter with an overlay backend of its own.
-//! Snapshot requests come in, mounts or refusals go out. It enforces verdicts; it never decides, verifies or opens a network.
+//! Everything containerd calls: the unpack gate, a proxy snapshotter with an overlay backend of its own, and the run gate, which
+//! becomes the OCI runtime. Requests come in, mounts, processes or refusals go out. Enforces verdicts; never decides, verifies or opens a network.
 
 mod agent;
 mod config;
@@ -13,6 +13,7 @@ mod overlay;
 mod refusal;
 mod report;
 mod root;
+mod run;
 mod serve;
 mod service;
 
@@ -24,5 +25,6 @@ pub use gate::UnpackGate;
 pub use mapping::Images;
 pub use overlay::{Admission, Info, Kind, Mount, NewKind, Overlay, OverlayError, Usage};
 pub use root::node_root;
+pub use run::{ArgumentError, Arguments, Call, LogFormat, LogPlace, RunConfig, RunGate, RuntimeError, Start, deny};
 pub use serve::{ServeError, serve, serve_on};
 pub use service::Snapshotter;

@@ -15,13 +15,16 @@ use std::{
 };
 
 use assay_admission::{
-    CandidateName, Digest, Documents, ImageClaim, ImageRef, MAX_CLAIMS, MAX_DOCUMENT_BYTES, NameSource, Namespace,
-    Purpose, Repository,
+    CandidateName, DenyCode, Digest, Documents, ImageClaim, ImageRef, MAX_CLAIMS, MAX_DOCUMENT_BYTES, NameSource,
+    Namespace, Purpose, Repository,
 };
 use assay_proto::containerd::content::Info;
 
-use crate::containerd::{Containerd, ContainerdError};
-use config::{Reading, chains};
+use crate::{
+    containerd::{Containerd, ContainerdError},
+    refusal::Refusal,
+};
+pub(crate) use config::{Reading, chains, folded};
 use documents::collect;
 use expected::Admitted;
 pub(crate) use expected::Expected;
@@ -120,6 +123,12 @@ pub(crate) enum MappingError {
 }
 
 impl MappingError {
+    /// What a gate says for it.
+    pub(crate) fn refusal(&self) -> Refusal {
+        let code = if self.is_limit() { DenyCode::Limit } else { DenyCode::Internal };
+        Refusal::own(code, format!("the image cannot be looked up: {self}"))
+    }
+
     /// Whether a limit was reached, rather than containerd not answering.
     pub(crate) const fn is_limit(&self) -> bool {
         match self {

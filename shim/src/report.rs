@@ -55,6 +55,13 @@ impl Reporter {
     }
 }
 
+/// Tells the agent of one refusal, within `patience`: for gates that end with their answer.
+pub(crate) async fn tell_once(channel: Channel, refusal: &GateRefusal, patience: Duration) {
+    let mut message = Request::new(GateReport::message(refusal));
+    message.set_timeout(patience);
+    let _ = tokio::time::timeout(patience, RefusalsClient::new(channel).report(message)).await;
+}
+
 async fn tell_all(
     gate: Gate,
     agent: RefusalsClient<Channel>,

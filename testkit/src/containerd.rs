@@ -75,6 +75,7 @@ pub struct Containerd {
     folder: TempDir,
     version: Version,
     snapshotter: Snapshotter,
+    opt: PathBuf,
 }
 
 impl Containerd {
@@ -88,9 +89,16 @@ impl Containerd {
     /// Makes folder and configuration, so that the socket's path is known, and starts nothing.
     pub fn reserve(version: Version, snapshotter: Snapshotter) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("assay-cd-").tempdir()?;
-        let containerd = Self { daemon: None, folder, version, snapshotter };
+        let opt = folder.path().join("opt");
+        let containerd = Self { daemon: None, folder, version, snapshotter, opt };
         fs::write(containerd.configuration_file(), containerd.configuration())?;
         Ok(containerd)
+    }
+
+    /// Has the daemon, from its next start on, look for `runc` and shims in the folder `bin` below `folder` first.
+    pub fn prefer_runtimes_of(&mut self, folder: &Path) -> Result<()> {
+        folder.clone_into(&mut self.opt);
+        Ok(fs::write(self.configuration_file(), self.configuration())?)
     }
 
     /// Starts the daemon after [`Containerd::reserve`], [`Containerd::stop`] or [`Containerd::kill`].
@@ -239,7 +247,7 @@ impl Containerd {
             disabled = self.disabled_plugins(),
             socket = self.socket(),
             ttrpc = folder.join("c.sock.ttrpc"),
-            opt = folder.join("opt"),
+            opt = self.opt,
         );
         if self.version == Version::V2 {
             // The transfer service needs this plugin; in a folder of its own it finds no verifier of the machine's.

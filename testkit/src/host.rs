@@ -12,6 +12,7 @@ use crate::policy::PolicyText;
 use crate::registry::Registry;
 use crate::repository::Repository;
 use crate::token::Token;
+use crate::tools::Tools;
 
 /// The uids that `assay node up` gives to its programs by default.
 pub const AGENT_UID: u32 = 61901;
@@ -91,6 +92,20 @@ impl Host {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o400))?;
         let known = fs::read_to_string(self.node.configuration_file("fetch.toml"))?;
         self.node.write("fetch.toml", &format!("{known}docker-config = {file:?}\n"))?;
+        Ok(self)
+    }
+
+    /// Puts the run gate in front of runc, for containers that are started after containerd's next start.
+    pub fn with_run_gate(mut self) -> Result<Self> {
+        let runc = Tools::find()?.program("runc");
+        self.node.write(
+            "runtime.toml",
+            &format!(
+                "agent-uid = {AGENT_UID}\ncontainerd-address = {:?}\nruntime = {runc:?}\n",
+                self.containerd.socket()
+            ),
+        )?;
+        self.containerd.prefer_runtimes_of(&self.node.run_gate_folder())?;
         Ok(self)
     }
 

@@ -76,6 +76,11 @@ impl Node {
         self.root.path().join("run/assay").join(format!("{role}.sock"))
     }
 
+    /// The folder in whose `bin` the run gate is, called `runc`.
+    pub fn run_gate_folder(&self) -> PathBuf {
+        self.root.path().join("usr/lib/assay")
+    }
+
     /// A file below `etc/assay`.
     pub fn configuration_file(&self, name: &str) -> PathBuf {
         self.root.path().join("etc/assay").join(name)
@@ -176,7 +181,7 @@ impl Node {
         }
         let folder = self.root.path().join("bin");
         fs::create_dir_all(&folder)?;
-        for name in ["assay", "assayd", "assay-keyd", "assay-fetch", "containerd-assay-grpc"] {
+        for name in ["assay", "assayd", "assay-keyd", "assay-fetch", "containerd-assay-grpc", "assay-runc"] {
             let (from, to) = (assay_program(name)?, folder.join(name));
             if !to.exists() && fs::hard_link(&from, &to).is_err() {
                 fs::copy(&from, &to)?;

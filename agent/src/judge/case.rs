@@ -73,7 +73,9 @@ pub(super) fn is_settled(decision: &Decision) -> bool {
 /// Whether a reason stands whatever signatures there are.
 const fn is_final(code: DenyCode) -> bool {
     match code {
-        DenyCode::Blocked | DenyCode::UnknownChain | DenyCode::Malformed | DenyCode::NoRule => true,
+        DenyCode::Blocked | DenyCode::UnknownChain | DenyCode::ForeignRoot | DenyCode::Malformed | DenyCode::NoRule => {
+            true
+        }
         DenyCode::NoSignature
         | DenyCode::NotSatisfied
         | DenyCode::AmbiguousConfig

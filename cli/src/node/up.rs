@@ -4,6 +4,7 @@
 mod child;
 pub(super) mod config;
 mod containerd;
+mod gates;
 mod layout;
 mod supervise;
 
@@ -38,7 +39,7 @@ pub(crate) struct UpArgs {
     /// The fetcher's uid and gid
     #[arg(long, value_name = "UID", default_value_t = 61903, value_parser = clap::value_parser!(u32).range(1..))]
     uid_fetch: u32,
-    /// Where assayd, assay-keyd, assay-fetch and containerd-assay-grpc are [default: the folder of assay itself]
+    /// Where assayd, assay-keyd, assay-fetch, containerd-assay-grpc and assay-runc are [default: the folder of assay itself]
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
     /// Write each program's log to DIR/PROGRAM.log instead of standard error
@@ -47,7 +48,7 @@ pub(crate) struct UpArgs {
     /// Run no key worker: the agent verifies, and cannot sign
     #[arg(long)]
     no_keyd: bool,
-    /// Run no snapshotter: nothing is enforced
+    /// Run no snapshotter and install no gate: nothing is enforced
     #[arg(long)]
     no_snapshotter: bool,
     #[command(flatten)]
@@ -89,6 +90,9 @@ pub(super) async fn run(context: &Context, arguments: &UpArgs) -> Result<Exit, F
     let mut programs = Program::wanted(arguments)?;
     let layout = Layout::create(&context.root, &programs)?;
     config::write_missing(&layout, arguments, context.console)?;
+    if !arguments.no_snapshotter {
+        gates::install(&context.root, arguments)?;
+    }
     let access = config::signing_access(&layout.etc("assayd.toml"))?;
     programs.iter_mut().for_each(|program| program.open_signing(access));
     if let Some(folder) = &arguments.logs {

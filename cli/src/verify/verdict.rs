@@ -52,6 +52,7 @@ pub(super) const fn exit(outcome: &Outcome) -> Exit {
             DenyCode::NoRule
             | DenyCode::Blocked
             | DenyCode::UnknownChain
+            | DenyCode::ForeignRoot
             | DenyCode::AmbiguousConfig
             | DenyCode::Malformed
             | DenyCode::EvidencePending

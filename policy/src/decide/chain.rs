@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_admission::{DenyCode, Digest, Namespace, Purpose, Reason};
+use assay_admission::{DenyCode, Digest, Gate, Namespace, Purpose, Reason};
 
 use super::{
     Settled, admit,
@@ -13,10 +13,13 @@ use super::{
 
 /// Layers that are there are those of every image that has the chain: one that is admitted by signatures suffices, and admission
 /// that asks for less counts only if every image that has this chain is admitted. For what may be extracted see [`extractable`].
+///
+/// A container is one image: where the run gate could not tell which of several, all of them have to be admitted.
 pub(super) fn decide_chain(asked: &Asked<'_>, images: &[JudgedImage<'_>]) -> Settled {
     let mut configs: Configs<'_, '_> = BTreeMap::new();
     images.iter().for_each(|image| configs.entry(image.decision.config).or_default().push(image));
     let by_signatures = match asked.purpose {
+        Purpose::Use if !one_image_is_enough(asked.gate) => None,
         Purpose::Use => images.iter().find(|image| image.strength == Strength::Suffices).map(|image| admit(&[image])),
         Purpose::Extraction => extractable(&configs, images, |image| image.strength == Strength::Suffices).map(admit),
     };
@@ -54,9 +57,17 @@ pub(super) fn decide_chain(asked: &Asked<'_>, images: &[JudgedImage<'_>]) -> Set
 
 /// What is asked about a chain, and what a refusal needs to name.
 pub(super) struct Asked<'a> {
+    pub(super) gate: Gate,
     pub(super) purpose: Purpose,
     pub(super) likeliest: Option<Digest>,
     pub(super) namespace: Option<&'a Namespace>,
+}
+
+const fn one_image_is_enough(gate: Gate) -> bool {
+    match gate {
+        Gate::Pull | Gate::Unpack | Gate::Ask => true,
+        Gate::Run => false,
+    }
 }
 
 /// The images of each config.

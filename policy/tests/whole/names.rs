@@ -1,7 +1,10 @@
 //! Under which of its names an image is judged, and what a name is worth.
 
-use crate::scene::{Given, Image, Key, ONE, TWO, decide, labelled, prod, requested, rule, told, unpack, with};
-use assay_admission::{DenyCode, Digest, Gate, Outcome, Reason};
+use crate::scene::{
+    Given, Image, Key, ONE, TWO, decide, decide_for, labelled, prod, requested, rule, told, unpack, with,
+};
+use assay_admission::{DenyCode, Digest, Gate, Outcome, Purpose, Reason};
+use assay_policy::AskedChain;
 
 #[test]
 fn a_signature_for_another_repository_does_not_count_unless_the_rule_says_so() {
@@ -82,6 +85,21 @@ fn a_container_that_may_run_under_several_names_needs_all_of_them() {
     assert_eq!(told(Gate::Unpack, &[by("ci")]), "allow");
     assert_eq!(told(Gate::Run, &[by("ci")]), "deny NOT_SATISFIED");
     assert_eq!(told(Gate::Run, &[by("ci"), by("releases")]), "allow");
+}
+
+#[test]
+fn a_container_that_may_be_of_several_images_needs_all_of_them() {
+    let (own, other) = (Image::new("a", "same"), Image::new("b", "same"));
+    let chain = Some(AskedChain { id: own.chain, purpose: Purpose::Use });
+    let name = [requested("r.example/prod/app")];
+    let signed = |image: &Image| vec![Key::named("ci").sign(&image.index, "")];
+    let told = |gate, artifacts: &[_]| {
+        let given = [Given::new(&own, &name, &signed(&own)), Given::new(&other, &name, artifacts)];
+        told(&decide_for(&prod(), gate, chain, &given))
+    };
+    assert_eq!(told(Gate::Unpack, &[]), "allow");
+    assert_eq!(told(Gate::Run, &[]), "deny NO_SIGNATURE");
+    assert_eq!(told(Gate::Run, &signed(&other)), "allow");
 }
 
 #[test]

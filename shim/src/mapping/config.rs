@@ -17,7 +17,7 @@ const MAX_LISTS: usize = 2;
 
 /// The layers of a config, as far as they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// The chain of each layer, the first layer's first. None if the bytes are no config.
     Plain(Vec<Digest>),
     /// containerd may read other layers in these bytes, and so they may contain any.
@@ -28,7 +28,7 @@ pub(super) enum Reading {
 ///
 /// Go's reader takes `RootFS` for `rootfs`, puts several lists one over the other, keeps what a `null` would replace, and
 /// takes text that is not Unicode. Whatever is an object and cannot be read plainly here is not taken to have no layers.
-pub(super) fn chains(bytes: &[u8]) -> Reading {
+pub(crate) fn chains(bytes: &[u8]) -> Reading {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Reading::Plain(Vec::new());
     }
@@ -151,7 +151,7 @@ fn folds_to(name: &str, wanted: &str) -> bool {
 }
 
 /// A name as encoding/json compares it, as far as that matters for names of ASCII.
-pub(super) fn folded(name: &str) -> String {
+pub(crate) fn folded(name: &str) -> String {
     name.chars().map(fold).collect()
 }
 

@@ -69,16 +69,33 @@ pub(super) struct Program {
     sockets: Vec<SocketPlan>,
 }
 
+/// The folder in which Assay's programs are.
+///
+/// # Errors
+/// If it cannot be found.
+pub(super) fn programs(arguments: &UpArgs) -> Result<PathBuf, Failure> {
+    match &arguments.bin_dir {
+        Some(folder) => std::path::absolute(folder).map_err(|error| Failure::io("find", folder, &error)),
+        None => own_folder(),
+    }
+}
+
+/// The failure for want of a program.
+pub(super) fn no_program(path: &Path) -> Failure {
+    Failure::new(
+        "NO_PROGRAM",
+        format!("{} is not there", path.display()),
+        "install or build all of Assay, or give --bin-dir DIR",
+    )
+}
+
 impl Program {
     /// The programs that `arguments` ask for, each found as an executable.
     ///
     /// # Errors
     /// If one is missing.
     pub(super) fn wanted(arguments: &UpArgs) -> Result<Vec<Self>, Failure> {
-        let folder = match &arguments.bin_dir {
-            Some(folder) => std::path::absolute(folder).map_err(|error| Failure::io("find", folder, &error))?,
-            None => own_folder()?,
-        };
+        let folder = programs(arguments)?;
         let plan = |file, role, mode, owner| SocketPlan { file, role, mode, owner, group: owner };
         let agent = arguments.uid_agent;
         let mut programs = vec![(Role::Fetcher, arguments.uid_fetch, vec![plan("fetch.sock", "fetch", 0o600, agent)])];
@@ -101,11 +118,7 @@ impl Program {
                 if path.is_file() {
                     return Ok(Self { role, path, uid, sockets });
                 }
-                Err(Failure::new(
-                    "NO_PROGRAM",
-                    format!("{} is not there", path.display()),
-                    "install or build all of Assay, or give --bin-dir DIR",
-                ))
+                Err(no_program(&path))
             })
             .collect()
     }

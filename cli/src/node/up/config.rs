@@ -51,6 +51,7 @@ pub(super) fn write_missing(layout: &Layout, arguments: &UpArgs, console: Consol
     create(&layout.etc("fetch.toml"), &fetch(arguments))?;
     if !arguments.no_snapshotter {
         create(&layout.etc("snapshotter.toml"), &snapshotter(arguments))?;
+        create(&layout.etc("runtime.toml"), &runtime(arguments))?;
     }
     if !arguments.no_keyd {
         key_worker(layout, arguments)?;
@@ -129,6 +130,14 @@ fn fetch(arguments: &UpArgs) -> String {
 fn snapshotter(arguments: &UpArgs) -> String {
     format!(
         "# The unpack gate.\ncontainerd-address = {}\nagent-uid = {}\n",
+        quoted(&arguments.containerd_address.display().to_string()),
+        arguments.uid_agent
+    )
+}
+
+fn runtime(arguments: &UpArgs) -> String {
+    format!(
+        "# The run gate.\ncontainerd-address = {}\nagent-uid = {}\n# runtime = \"/usr/sbin/runc\"    # the real one; without it, runc of /usr/bin, /usr/sbin or /usr/local\n",
         quoted(&arguments.containerd_address.display().to_string()),
         arguments.uid_agent
     )
@@ -236,6 +245,7 @@ mod tests {
         ]);
         assert_eq!(table(&fetch(&arguments))["plain-http"][0].as_str(), Some("127.0.0.1:5000"));
         assert_eq!(table(&snapshotter(&arguments))["containerd-address"].as_str(), Some("/c\"d"));
+        assert_eq!(table(&runtime(&arguments))["agent-uid"].as_integer(), Some(7));
         let agent = table(&assayd(&arguments));
         assert_eq!(agent["log-key"].as_str(), Some("pkcs11:object=log"));
         assert_eq!(agent["keys"][0]["purpose"].as_str(), Some("image"));

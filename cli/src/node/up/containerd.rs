@@ -19,6 +19,7 @@ pub(super) struct Configuration {
 pub(super) fn configuration(root: &Path) -> Configuration {
     let text = |path: &str| quoted(&root.join(path).display().to_string());
     let (socket, data) = (text("run/assay/snapshotter.sock"), text("var/lib/assay/snapshotter"));
+    let gates = text("usr/lib/assay");
     let platform = Platform::host();
     let version_3 = format!(
         r#"version = 3
@@ -43,6 +44,10 @@ required_plugins = ["io.containerd.snapshotter.v1.assay"]
   use_local_image_pull = false
   disable_snapshot_annotations = true
   discard_unpacked_layers = false
+
+# The run gate: containerd's shims find it as runc before the real one.
+[plugins."io.containerd.internal.v1.opt"]
+  path = {gates}
 "#
     );
     let version_2 = format!(
@@ -56,6 +61,10 @@ required_plugins = ["io.containerd.snapshotter.v1.assay"]
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "assay"
   disable_snapshot_annotations = false
+
+# The run gate: containerd's shims find it as runc before the real one.
+[plugins."io.containerd.internal.v1.opt"]
+  path = {gates}
 "#
     );
     Configuration { version_3, version_2 }
@@ -84,6 +93,8 @@ mod tests {
             let value: toml::Table = text.parse().unwrap();
             let plugin = &value["proxy_plugins"]["assay"];
             assert_eq!(plugin["address"].as_str().unwrap(), "/tmp/a \"node\"/run/assay/snapshotter.sock");
+            let opt = &value["plugins"]["io.containerd.internal.v1.opt"];
+            assert_eq!(opt["path"].as_str().unwrap(), "/tmp/a \"node\"/usr/lib/assay");
         }
     }
 }

@@ -62,7 +62,7 @@ impl Layout {
 }
 
 /// Makes `path` and its missing parents as root's, mode 0755, whatever the umask is.
-fn make_path(path: &Path) -> Result<(), Failure> {
+pub(super) fn make_path(path: &Path) -> Result<(), Failure> {
     let missing: Vec<&Path> = path.ancestors().take_while(|part| fs::symlink_metadata(part).is_err()).collect();
     for part in missing.into_iter().rev() {
         fs::create_dir(part)
@@ -80,7 +80,7 @@ fn make_owned(path: &Path, uid: u32) -> Result<(), Failure> {
     }
 }
 
-fn refuse_foreign(path: &Path, uid: u32) -> Result<(), Failure> {
+pub(super) fn refuse_foreign(path: &Path, uid: u32) -> Result<(), Failure> {
     let metadata = fs::symlink_metadata(path).map_err(|error| Failure::io("look at", path, &error))?;
     let (what, remedy) = if !metadata.is_dir() {
         ("is no folder (a link is not followed)".to_owned(), "remove it".to_owned())
