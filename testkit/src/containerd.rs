@@ -76,6 +76,7 @@ pub struct Containerd {
     version: Version,
     snapshotter: Snapshotter,
     opt: PathBuf,
+    keeps_stock: bool,
 }
 
 impl Containerd {
@@ -90,7 +91,7 @@ impl Containerd {
     pub fn reserve(version: Version, snapshotter: Snapshotter) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("assay-cd-").tempdir()?;
         let opt = folder.path().join("opt");
-        let containerd = Self { daemon: None, folder, version, snapshotter, opt };
+        let containerd = Self { daemon: None, folder, version, snapshotter, opt, keeps_stock: false };
         fs::write(containerd.configuration_file(), containerd.configuration())?;
         Ok(containerd)
     }
@@ -98,6 +99,12 @@ impl Containerd {
     /// Has the daemon, from its next start on, look for `runc` and shims in the folder `bin` below `folder` first.
     pub fn prefer_runtimes_of(&mut self, folder: &Path) -> Result<()> {
         folder.clone_into(&mut self.opt);
+        Ok(fs::write(self.configuration_file(), self.configuration())?)
+    }
+
+    /// Leaves containerd's own overlayfs enabled beside Assay's snapshotter, from the daemon's next start on.
+    pub fn keep_stock_snapshotter(&mut self) -> Result<()> {
+        self.keeps_stock = true;
         Ok(fs::write(self.configuration_file(), self.configuration())?)
     }
 
@@ -274,7 +281,7 @@ impl Containerd {
             "io.containerd.snapshotter.v1.erofs",
             "io.containerd.snapshotter.v1.zfs",
         ];
-        if let Snapshotter::Assay(_) = self.snapshotter {
+        if let (Snapshotter::Assay(_), false) = (&self.snapshotter, self.keeps_stock) {
             disabled.extend(["io.containerd.snapshotter.v1.native", "io.containerd.snapshotter.v1.overlayfs"]);
         }
         disabled

@@ -179,6 +179,12 @@ impl ImageBuilder {
         })
     }
 
+    /// Leaves the lowest layer alone, which holds the programs.
+    pub fn of_one_layer(mut self) -> Self {
+        self.layers.truncate(1);
+        self
+    }
+
     /// Adds a layer on top.
     pub fn layer(mut self, layer: Layer) -> Self {
         self.layers.push(layer);

@@ -27,6 +27,7 @@ mod many_images_on_one_base;
 mod names_lead_to_no_file;
 mod no_answer_is_no;
 mod notation_signatures_are_verified;
+mod nothing_else_is_started;
 mod one_waits_and_others_go_on;
 mod other_signatures_do_not_count;
 mod prefix_of_an_image_is_another_image;

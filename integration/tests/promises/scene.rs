@@ -21,22 +21,32 @@ pub(crate) struct Scene {
 impl Scene {
     /// The policy enforces.
     pub(crate) fn enforcing(version: Version) -> Result<Self> {
-        Self::start(version, PolicyText::enforcing(), None)
+        Self::start(version, PolicyText::enforcing(), None, Ok)
     }
 
     /// The policy enforces, and a key in a token signs the log's head.
     pub(crate) fn enforcing_with_signed_log(version: Version) -> Result<Self> {
         let token = Token::create("assay")?;
         token.generate("log", TokenKey::P256)?;
-        Self::start(version, PolicyText::enforcing(), Some(token))
+        Self::start(version, PolicyText::enforcing(), Some(token), Ok)
     }
 
     /// The policy observes.
     pub(crate) fn observing(version: Version) -> Result<Self> {
-        Self::start(version, PolicyText::observing(), None)
+        Self::start(version, PolicyText::observing(), None, Ok)
     }
 
-    fn start(version: Version, policy: PolicyText, token: Option<Token>) -> Result<Self> {
+    /// The policy enforces, and the run gate stands in front of runc. `change` has its way with the host before it starts.
+    pub(crate) fn gated(version: Version, change: impl FnOnce(Host) -> Result<Host>) -> Result<Self> {
+        Self::start(version, PolicyText::enforcing(), None, |host| change(host.with_run_gate()?))
+    }
+
+    fn start(
+        version: Version,
+        policy: PolicyText,
+        token: Option<Token>,
+        change: impl FnOnce(Host) -> Result<Host>,
+    ) -> Result<Self> {
         let registry = Registry::start()?;
         let cosign = Cosign::new()?;
         let ci = cosign.generate_key("ci")?;
@@ -46,7 +56,7 @@ impl Scene {
             Some(token) => host.with_token(token, &[])?,
             None => host,
         };
-        Ok(Self { host: host.up(&policy)?, cosign, ci, policy })
+        Ok(Self { host: change(host)?.up(&policy)?, cosign, ci, policy })
     }
 
     /// The repository that the rule covers.
