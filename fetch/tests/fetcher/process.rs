@@ -8,7 +8,8 @@ use std::{
 };
 
 use assay_proto::assay::{
-    CollectRequest, FetchStatusRequest, ProblemKind, collect_response::Item, fetch_client::FetchClient,
+    CollectRequest, FetchStatusRequest, ProblemKind, RepositoryFileRequest, RevocationRequest, collect_response::Item,
+    fetch_client::FetchClient,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
@@ -229,4 +230,32 @@ async fn a_caller_that_goes_away_frees_its_place() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let status = client.status(FetchStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.collections, status.failures), (12, 0));
+}
+
+#[tokio::test]
+async fn addresses_that_are_too_long_and_paths_that_leave_are_no_questions() {
+    let fetcher = Fetcher::start(&format!("agent-uid = {}", own_uid()), None);
+    let mut client = fetcher.connect().await;
+    let url = |length: usize| format!("http://127.0.0.1/{}", "x".repeat(length - 17));
+    let mut revocation = async |url: String, ocsp_request: Vec<u8>| {
+        let asked = client.revocation(RevocationRequest { url, ocsp_request, deadline_ms: 1_000 }).await;
+        asked.map(|answer| answer.into_inner().answer.is_some()).map_err(|status| status.code())
+    };
+    assert_eq!(revocation(url(2_048), vec![1]).await, Ok(true));
+    assert_eq!(revocation(url(2_049), vec![1]).await, Err(Code::InvalidArgument));
+    // The message itself is too long.
+    assert_eq!(revocation(url(100), vec![0; 64 << 10]).await, Err(Code::OutOfRange));
+    for (repository, path) in [("http://127.0.0.1", "../x"), ("http://127.0.0.1/?x", "x"), ("file:///", "x")] {
+        let file = RepositoryFileRequest {
+            repository: repository.into(),
+            path: path.into(),
+            most_bytes: 1,
+            deadline_ms: 1_000,
+        };
+        assert_eq!(
+            client.repository_file(file).await.unwrap_err().code(),
+            Code::InvalidArgument,
+            "{repository} {path}"
+        );
+    }
 }

@@ -47,6 +47,35 @@ async fn a_file_over_its_cap_or_without_end_is_a_limit() {
 }
 
 #[tokio::test]
+async fn no_file_is_larger_than_the_fetchers_own_cap_whatever_is_asked_for() {
+    const CAP: usize = 4 << 20;
+    let server =
+        Registry::start(|seen, _| Answer::ok("", vec![b'x'; if seen.path() == "/exact" { CAP } else { CAP + 1 }]));
+    let client = Client::new(plain(&[&server.host]));
+    let fetch = async |path| {
+        let file = RepositoryFile::new(&format!("http://{}", server.host), path, usize::MAX).unwrap();
+        client.repository_file(&file, Duration::from_secs(5)).await
+    };
+    assert_eq!(fetch("exact").await.unwrap().map(|bytes| bytes.len()), Some(CAP));
+    let refused = fetch("over").await;
+    assert!(matches!(refused, Err(Error::Limit(Limit::Size { cap: CAP, .. }))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn redirects_end_and_lead_to_no_plain_http_that_nothing_names() {
+    let circle = Registry::start(|seen, _| Answer::redirect(&seen.target));
+    let refused = fetch(plain(&[&circle.host]), &format!("http://{}", circle.host), "timestamp.json").await;
+    assert!(matches!(refused, Err(Error::Limit(Limit::Redirects { .. }))), "{refused:?}");
+
+    let (listener, port) = trap();
+    let to = format!("http://127.0.0.1:{port}/timestamp.json");
+    let server = Registry::start(move |_, _| Answer::redirect(&to));
+    let refused = fetch(plain(&[&server.host]), &format!("http://{}", server.host), "timestamp.json").await;
+    assert!(matches!(refused, Err(Error::Forbidden(Forbidden::PlainHttp(_)))), "{refused:?}");
+    assert!(!was_touched(&listener));
+}
+
+#[tokio::test]
 async fn plain_http_this_machine_and_redirects_to_it_are_refused_where_nothing_names_them() {
     let (listener, port) = trap();
     let refused = fetch(Config::default(), &format!("http://127.0.0.1:{port}"), "timestamp.json").await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use assay_fetch::{Client, Config, Problem, ProblemKind, RevocationRequest};
+use assay_fetch::{Client, Config, Error, Problem, ProblemKind, RevocationRequest};
 
 use crate::registry::{Answer, Registry, trap, was_touched};
 
@@ -61,23 +61,56 @@ async fn a_redirect_from_a_list_into_this_machine_is_not_followed() {
 }
 
 #[tokio::test]
+async fn what_other_rules_name_may_not_be_asked_for_lists_and_no_redirect_leads_to_https() {
+    let (listener, port) = trap();
+    let host = format!("127.0.0.1:{port}");
+    let named = || vec![host.parse().unwrap()];
+    let others = Config { plain_http: named(), allow_local_addresses: named(), ..Config::default() };
+    let problem = ask(others, &format!("http://{host}/ca.crl"), &RevocationRequest::List).await.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::Forbidden, "{problem:?}");
+    let to = format!("https://{host}/ca.crl");
+    let server = Registry::start(move |_, _| Answer::redirect(&to));
+    let config = naming(&[&server.host, &host]);
+    let problem = ask(config, &format!("http://{}/ca.crl", server.host), &RevocationRequest::List).await.unwrap_err();
+    assert_eq!(problem.kind, ProblemKind::Forbidden, "{problem:?}");
+    assert!(!was_touched(&listener));
+}
+
+#[tokio::test]
+async fn a_responder_that_stalls_costs_no_more_than_the_deadline() {
+    let server = Registry::start(|_, _| Answer::stalled());
+    let begin = std::time::Instant::now();
+    let client = Client::new(naming(&[&server.host]));
+    let url = format!("http://{}/ocsp", server.host);
+    let ended = client.revocation(&url, &RevocationRequest::List, Duration::from_millis(300)).await;
+    assert!(matches!(ended, Err(Error::Deadline { .. })), "{ended:?}");
+    assert!(begin.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
 async fn other_schemes_circles_and_long_lists_are_refused_by_name() {
-    for url in
-        ["https://ca.example/ca.crl", "ldap://ca.example/cn=ca", "file:///etc/passwd", "http://u@ca.example/", "x"]
-    {
+    for (url, kind) in [
+        ("https://ca.example/ca.crl", ProblemKind::Forbidden),
+        ("ldap://ca.example/cn=ca", ProblemKind::Malformed),
+        ("file:///etc/passwd", ProblemKind::Malformed),
+        ("http://u@ca.example/", ProblemKind::Malformed),
+        ("x", ProblemKind::Malformed),
+    ] {
         let problem = ask(Config::default(), url, &RevocationRequest::List).await.unwrap_err();
-        assert!(matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::Malformed), "{url}: {problem:?}");
+        assert_eq!(problem.kind, kind, "{url}: {problem:?}");
     }
     let circle = Registry::start(|seen, _| Answer::redirect(&seen.target));
     let url = format!("http://{}/ca.crl", circle.host);
     let problem = ask(naming(&[&circle.host]), &url, &RevocationRequest::List).await.unwrap_err();
-    assert_eq!(problem.kind, ProblemKind::Limit);
+    assert_eq!((problem.kind, circle.seen().len()), (ProblemKind::Limit, 4));
 
-    for (length, cap_is_kept) in [(64 << 10, true), ((64 << 10) + 1, false)] {
-        let server = Registry::start(move |_, _| Answer::ok("", vec![0; length]));
-        let url = format!("http://{}/ocsp", server.host);
-        let found = ask(naming(&[&server.host]), &url, &RevocationRequest::Answer(vec![1])).await;
-        assert_eq!(found.is_ok(), cap_is_kept, "{length}");
+    for (request, cap) in [(RevocationRequest::Answer(vec![1]), 64 << 10), (RevocationRequest::List, 4 << 20)] {
+        for (length, kept) in [(cap, Ok(cap)), (cap + 1, Err(ProblemKind::Limit))] {
+            let server = Registry::start(move |_, _| Answer::ok("", vec![0; length]));
+            let url = format!("http://{}/x", server.host);
+            let found = ask(naming(&[&server.host]), &url, &request).await;
+            assert_eq!(found.map(|bytes| bytes.len()).map_err(|problem| problem.kind), kept, "{length}");
+        }
     }
     let missing = Registry::start(|_, _| Answer::status(404));
     let url = format!("http://{}/ca.crl", missing.host);
