@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use assay_admission::{Descriptor, Digest, MediaType, UnixTime};
 use assay_audit::{Durability, KeyOperation, KeyUseOutcome, KeyUseRecord, Log, LogError, Recorded};
 use assay_hsm::{ClientError, GenerateRequest, KeyError, KeyInfo, KeyKind, KeyUri, Scheme};
-use assay_proto::{Peer, assay as wire, status_with_remedy};
+use assay_proto::{assay as wire, status_with_remedy};
 use assay_verify::{Certificate, signing};
 use tonic::{Code, Request, Response, Status};
 
@@ -21,6 +21,7 @@ use crate::{
     config::Purpose,
     judge::now,
     key_worker::{KeyWorker, KeyWorkerError},
+    peers::peer_uid,
     recording::append,
 };
 
@@ -376,11 +377,6 @@ fn parse_kind(text: &str) -> Result<KeyKind, Status> {
         _ => text.to_owned(),
     };
     text.parse().map_err(|error: assay_hsm::InvalidKeyKind| Status::invalid_argument(error.to_string()))
-}
-
-fn peer_uid<T>(request: &Request<T>) -> Result<u32, Status> {
-    let peer = request.extensions().get::<Peer>();
-    peer.map(|peer| peer.uid).ok_or_else(|| Status::internal("the connection has no peer credentials"))
 }
 
 /// `what` happened, and the log does not have it.

@@ -5,6 +5,7 @@ mod cache;
 mod checkpoint;
 mod collect;
 mod config;
+mod evidence_service;
 mod evidence_store;
 mod gate_service;
 mod judge;

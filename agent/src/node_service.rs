@@ -4,7 +4,6 @@ use std::{sync::Arc, sync::atomic::Ordering, time::Instant};
 
 use assay_audit::{Durability, Log, PolicyOutcome, PolicyRecord};
 use assay_proto::assay as wire;
-use assay_verify::{RevocationEvidence, RevocationList};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tonic::{Request, Response, Status};
 
@@ -19,8 +18,6 @@ use crate::{
     trust_roots::TrustRoots,
 };
 
-/// Addresses in certificates have 30 to 200 characters.
-const MAX_URL_BYTES: usize = 2_048;
 /// Most records in one answer.
 const MAX_RECORDS: u32 = 256;
 
@@ -42,8 +39,6 @@ pub(crate) struct Node {
 pub(crate) struct NodeService(pub(crate) Arc<Node>);
 /// `assay.v1.Policy`
 pub(crate) struct PolicyService(pub(crate) Arc<Node>);
-/// `assay.v1.Evidence`
-pub(crate) struct EvidenceService(pub(crate) Arc<EvidenceStore>);
 /// `assay.v1.Audit`
 pub(crate) struct AuditService(pub(crate) Arc<Node>);
 
@@ -152,33 +147,6 @@ impl wire::policy_server::Policy for PolicyService {
             source: loaded.policy.source().to_owned(),
             version: loaded.policy.version(),
         }))
-    }
-}
-
-#[tonic::async_trait]
-impl wire::evidence_server::Evidence for EvidenceService {
-    async fn import(
-        &self,
-        request: Request<wire::ImportEvidenceRequest>,
-    ) -> Result<Response<wire::ImportEvidenceResponse>, Status> {
-        let wire::ImportEvidenceRequest { lists, ocsp_answers } = request.into_inner();
-        let taken = lists.iter().map(|list| RevocationList { url: list.url.clone(), der: list.der.clone() }).collect();
-        RevocationEvidence::new(taken, ocsp_answers.clone())
-            .map_err(|limit| Status::invalid_argument(format!("this is more than is ever read: {limit}")))?;
-        if let Some(list) = lists.iter().find(|list| list.url.is_empty() || list.url.len() > MAX_URL_BYTES) {
-            return Err(Status::invalid_argument(format!("{:?} is no address of a revocation list", list.url)));
-        }
-        let store = Arc::clone(&self.0);
-        let keep = move || -> std::io::Result<wire::ImportEvidenceResponse> {
-            lists.iter().try_for_each(|list| store.revocation().import_list(&list.url, &list.der))?;
-            ocsp_answers.iter().try_for_each(|answer| store.revocation().import_answer(answer))?;
-            let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-            Ok(wire::ImportEvidenceResponse { lists: count(lists.len()), ocsp_answers: count(ocsp_answers.len()) })
-        };
-        let kept = tokio::task::spawn_blocking(keep).await.map_err(|error| Status::internal(error.to_string()))?;
-        let kept = kept.map_err(|error| Status::resource_exhausted(format!("it cannot be kept: {error}")))?;
-        tracing::info!(lists = kept.lists, ocsp_answers = kept.ocsp_answers, "revocation evidence was imported");
-        Ok(Response::new(kept))
     }
 }
 

@@ -4,6 +4,7 @@ use std::{io, os::unix::net::UnixListener as StdListener, path::PathBuf};
 
 use assay_proto::{Peer, SocketAccess, SocketError};
 use tokio::net::UnixListener;
+use tonic::{Request, Status};
 
 use crate::Config;
 
@@ -77,4 +78,13 @@ pub(crate) fn may_sign(config: &Config) -> impl Fn(&Peer) -> bool + Send + 'stat
 pub(crate) fn is_admin(config: &Config) -> impl Fn(&Peer) -> bool + Send + 'static {
     let uids = config.admin_uids.clone();
     move |peer| uids.contains(&peer.uid)
+}
+
+/// Who made a request.
+///
+/// # Errors
+/// An internal status if the server does not know, which no socket of the agent's own leads to.
+pub(crate) fn peer_uid<T>(request: &Request<T>) -> Result<u32, Status> {
+    let peer = request.extensions().get::<Peer>();
+    peer.map(|peer| peer.uid).ok_or_else(|| Status::internal("the connection has no peer credentials"))
 }

@@ -15,12 +15,13 @@ use crate::{
     active::ActivePolicy,
     checkpoint::Checkpoints,
     collect::{Collect, Fetcher},
+    evidence_service::EvidenceService,
     evidence_store::EvidenceStore,
     gate_service::{GateService, Serves},
     judge::{Judge, Stages, Waits, now},
     key_service::{KeyRegistry, KeyService},
     key_worker::KeyWorker,
-    node_service::{AuditService, EvidenceService, Node, NodeService, PolicyService},
+    node_service::{AuditService, Node, NodeService, PolicyService},
     peers::{ListenError, Sockets, is_admin, is_gate, may_sign},
     refusals::Refusals,
     settings::Settings,
@@ -134,7 +135,7 @@ pub async fn run(root: &Path, config_file: Option<&Path>) -> Result<(), StartErr
                 .add_service(wire::policy_server::PolicyServer::new(PolicyService(Arc::clone(&node))))
                 .add_service(trust_root_server(&trust_roots))
                 .add_service(
-                    wire::evidence_server::EvidenceServer::new(EvidenceService(evidence))
+                    wire::evidence_server::EvidenceServer::new(EvidenceService::new(evidence, Arc::clone(&log)))
                         .max_decoding_message_size(MAX_MESSAGE_BYTES),
                 )
                 .add_service(wire::audit_server::AuditServer::new(AuditService(Arc::clone(&node))))

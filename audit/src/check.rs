@@ -48,6 +48,8 @@ pub struct Report {
     pub policies: u64,
     /// Updates of roots of trust, refused ones too.
     pub trust_roots: u64,
+    /// Evidence that was brought by hand.
+    pub evidence: u64,
     /// Starts of the agent.
     pub starts: u64,
     /// Records of a version or kind that this program does not know.
@@ -114,6 +116,7 @@ pub fn verify_dir(dir: &Path, keys: &[NoteKey], since: Option<&[u8]>) -> Result<
         key_uses: 0,
         policies: 0,
         trust_roots: 0,
+        evidence: 0,
         starts: 0,
         unknown: 0,
     };
@@ -228,6 +231,7 @@ impl Check<'_> {
             Ok(Record::KeyUse(_)) => &mut report.key_uses,
             Ok(Record::Policy(_)) => &mut report.policies,
             Ok(Record::TrustRoot(_)) => &mut report.trust_roots,
+            Ok(Record::Evidence(_)) => &mut report.evidence,
             Ok(Record::Start(_)) => &mut report.starts,
             Err(_) => &mut report.unknown,
         };

@@ -25,7 +25,7 @@ pub use log::{Durability, Head, Log, MAX_READ_BYTES, MAX_READ_RECORDS, Opened, R
 pub use note::{NoteError, NoteKey};
 pub use proof::{ProofError, check_consistency, check_inclusion};
 pub use record::{
-    DecisionRecord, ImageRecord, KeyOperation, KeyUseOutcome, KeyUseRecord, MAX_ENTRY_BYTES, PolicyOutcome,
-    PolicyRecord, Record, RecordError, RecordedOutcome, RecordedSubject, RefusalRecord, StartRecord, TrustRootOutcome,
-    TrustRootRecord,
+    BroughtEvidence, DecisionRecord, EvidenceRecord, ImageRecord, KeyOperation, KeyUseOutcome, KeyUseRecord,
+    MAX_ENTRY_BYTES, PolicyOutcome, PolicyRecord, Record, RecordError, RecordedOutcome, RecordedSubject, RefusalRecord,
+    StartRecord, TrustRootOutcome, TrustRootRecord,
 };

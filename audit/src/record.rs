@@ -14,7 +14,7 @@ pub const MAX_ENTRY_BYTES: usize = 65_535;
 const VERSION: u32 = 1;
 
 /// One record. Its JSON form begins `{"v":1,"kind":"decision",`; the kinds are `decision`, `refusal`, `key-use`,
-/// `policy`, `trust-root`, `start`.
+/// `policy`, `trust-root`, `evidence`, `start`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Record {
@@ -28,6 +28,8 @@ pub enum Record {
     Policy(PolicyRecord),
     /// A root of trust was updated, or an update refused.
     TrustRoot(TrustRootRecord),
+    /// Evidence was brought by hand.
+    Evidence(EvidenceRecord),
     /// The agent started.
     Start(StartRecord),
 }
@@ -247,6 +249,31 @@ pub enum TrustRootOutcome {
     Refused(String),
 }
 
+/// Somebody brought a revocation list or an OCSP answer. It counts for what its issuer signed and no more, as one that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceRecord {
+    /// When, in Unix seconds.
+    #[serde(with = "text::time")]
+    pub time: UnixTime,
+    /// The uid of the peer that brought it.
+    pub peer_uid: u32,
+    /// What it is said to be.
+    pub what: BroughtEvidence,
+    /// The digest of its bytes.
+    #[serde(with = "text::digest")]
+    pub digest: Digest,
+}
+
+/// What evidence is said to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BroughtEvidence {
+    /// The revocation list for this address.
+    RevocationList(String),
+    /// An answer of an OCSP responder.
+    OcspAnswer,
+}
+
 /// The agent started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartRecord {
@@ -271,6 +298,7 @@ impl Record {
             Self::KeyUse(record) => record.time,
             Self::Policy(record) => record.time,
             Self::TrustRoot(record) => record.time,
+            Self::Evidence(record) => record.time,
             Self::Start(record) => record.time,
         }
     }
@@ -342,6 +370,12 @@ impl From<PolicyRecord> for Record {
 impl From<TrustRootRecord> for Record {
     fn from(record: TrustRootRecord) -> Self {
         Self::TrustRoot(record)
+    }
+}
+
+impl From<EvidenceRecord> for Record {
+    fn from(record: EvidenceRecord) -> Self {
+        Self::Evidence(record)
     }
 }
 

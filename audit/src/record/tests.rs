@@ -115,6 +115,27 @@ fn another_version_and_unknown_words_are_errors_not_defaults() {
 }
 
 #[test]
+fn evidence_that_was_brought_is_written_with_what_it_is_its_digest_and_by_whom() {
+    let digest = Digest::sha256(b"a list");
+    let time = UnixTime::from_seconds(1_795_341_600);
+    let list = BroughtEvidence::RevocationList("http://ca.example/ca.crl".into());
+    for (what, json) in
+        [(list, r#"{"revocation-list":"http://ca.example/ca.crl"}"#), (BroughtEvidence::OcspAnswer, r#""ocsp-answer""#)]
+    {
+        let record = Record::from(EvidenceRecord { time, peer_uid: 1_000, what, digest });
+        let entry = record.to_entry().unwrap();
+        let expected = format!(
+            r#"{{"v":1,"kind":"evidence","time":1795341600,"peer_uid":1000,"what":{json},"digest":"{digest}"}}"#
+        );
+        assert_eq!(String::from_utf8(entry.clone()).unwrap(), expected);
+        assert_eq!(Record::parse(&entry), Ok(record));
+    }
+    let longest = BroughtEvidence::RevocationList("\u{1}".repeat(100_000));
+    let record = Record::from(EvidenceRecord { time, peer_uid: 0, what: longest, digest });
+    assert!(record.to_entry().unwrap().len() <= MAX_ENTRY_BYTES);
+}
+
+#[test]
 fn a_record_that_is_too_long_is_cut_and_says_so_but_keeps_its_decision() {
     let mut long = decision();
     let image = ImageRecord { facts: vec!["f".repeat(400); 32], ..long.images.remove(0) };

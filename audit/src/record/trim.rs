@@ -3,7 +3,10 @@
 
 use assay_admission::Reason;
 
-use super::{DecisionRecord, KeyUseOutcome, PolicyOutcome, Record, RecordError, RecordedSubject, TrustRootOutcome};
+use super::{
+    BroughtEvidence, DecisionRecord, KeyUseOutcome, PolicyOutcome, Record, RecordError, RecordedSubject,
+    TrustRootOutcome,
+};
 
 /// How much of a record is kept in one attempt.
 struct Keep {
@@ -72,6 +75,13 @@ fn cut(record: Record, keep: &Keep) -> Record {
                 TrustRootOutcome::Refused(why) => cut_text(why, keep.text),
             }
             Record::TrustRoot(root)
+        }
+        Record::Evidence(mut brought) => {
+            match &mut brought.what {
+                BroughtEvidence::RevocationList(url) => cut_text(url, keep.text),
+                BroughtEvidence::OcspAnswer => {}
+            }
+            Record::Evidence(brought)
         }
         Record::Start(mut start) => {
             cut_text(&mut start.program_version, keep.text);

@@ -2,8 +2,8 @@
 
 use assay_admission::Reason;
 use assay_audit::{
-    DecisionRecord, KeyOperation, KeyUseOutcome, KeyUseRecord, PolicyOutcome, Record, RecordedOutcome, RecordedSubject,
-    RefusalRecord, TrustRootOutcome,
+    BroughtEvidence, DecisionRecord, KeyOperation, KeyUseOutcome, KeyUseRecord, PolicyOutcome, Record, RecordedOutcome,
+    RecordedSubject, RefusalRecord, TrustRootOutcome,
 };
 
 /// `    12  2026-11-22T10:00:00Z  deny    unpack  …`
@@ -31,6 +31,13 @@ pub(super) fn of(index: u64, record: &Record) -> String {
                     format!("trust   {name} from {source} was refused: {}", first_line(why))
                 }
             }
+        }
+        Record::Evidence(brought) => {
+            let what = match &brought.what {
+                BroughtEvidence::RevocationList(url) => format!("the revocation list for {}", first_line(url)),
+                BroughtEvidence::OcspAnswer => "an OCSP answer".to_owned(),
+            };
+            format!("import  {what}, {}, by uid {}", brought.digest, brought.peer_uid)
         }
         Record::Start(start) => {
             let repaired = match start.repaired_bytes {
@@ -187,9 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn starts_and_policies_have_a_line() {
+    fn starts_policies_and_imports_have_a_line() {
         let start = r#"{"v":1,"kind":"start","time":0,"program_version":"0.1.0","log_size":3,"repaired_bytes":9}"#;
         assert!(line(start).ends_with("start   assayd 0.1.0; 9 bytes of an unfinished record were cut off"));
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let list = r#"{"revocation-list":"http://ca.example/ca.crl"}"#;
+        for (what, shown) in
+            [(list, "the revocation list for http://ca.example/ca.crl"), (r#""ocsp-answer""#, "an OCSP answer")]
+        {
+            let brought =
+                format!(r#"{{"v":1,"kind":"evidence","time":0,"peer_uid":1000,"what":{what},"digest":"{digest}"}}"#);
+            assert!(line(&brought).ends_with(&format!("import  {shown}, {digest}, by uid 1000")), "{}", line(&brought));
+        }
         let policy = r#"{"v":1,"kind":"policy","time":0,"version":4,"sha256":"","outcome":"applied"}"#;
         assert!(line(policy).ends_with("policy  policy version 4 is in force from here on"));
     }

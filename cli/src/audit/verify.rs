@@ -61,6 +61,7 @@ pub(super) fn run(context: &Context, arguments: &VerifyArgs) -> Result<Exit, Fai
         "key_uses": report.key_uses,
         "policies": report.policies,
         "trust_roots": report.trust_roots,
+        "evidence": report.evidence,
         "starts": report.starts,
         "unknown": report.unknown,
     });
@@ -96,7 +97,7 @@ fn text(report: &Report) -> String {
     };
     format!(
         "the log {} is intact: {} records, {} of them under a head signed by {}\n  {} allowed, {} denied, {} uses of keys, \
-         {} policies, {} updates of trust roots, {} starts{unknown}{since}",
+         {} policies, {} updates of trust roots, {} imports of evidence, {} starts{unknown}{since}",
         report.origin,
         report.head.size,
         report.signed,
@@ -106,6 +107,7 @@ fn text(report: &Report) -> String {
         report.key_uses,
         report.policies,
         report.trust_roots,
+        report.evidence,
         report.starts,
     )
 }

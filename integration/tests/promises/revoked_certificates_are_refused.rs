@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use assay_testkit::{
     EnvelopeFormat, Host, Identity, ImageBuilder, Notation, OpensslAuthority, PolicyText, PullBy, PushedImage,
-    Registry, Version,
+    Registry, Version, sha256,
 };
 
 use crate::scene::{production, refused, refused_cleanly};
@@ -63,6 +63,11 @@ fn unknown_status_is_refused_until_a_list_is_imported() -> Result<()> {
     let argument = format!("{}={}", authority.list_url(), file.display());
     host.node.assay(&["evidence", "import", "--crl", &argument])?.success()?;
     host.containerd.pull(&image.by_tag(), PullBy::Default)?.success()?;
+    let (log, digest) = (host.node.assay(&["audit", "show"])?.success()?, sha256(&std::fs::read(&file)?));
+    ensure!(
+        log.said(&format!("import  the revocation list for {}, {digest}, by uid 0", authority.list_url())),
+        "{log}"
+    );
     Ok(())
 }
 
