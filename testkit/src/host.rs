@@ -13,6 +13,7 @@ use crate::registry::Registry;
 use crate::repository::Repository;
 use crate::token::Token;
 use crate::tools::Tools;
+use crate::tuf::TufRepository;
 
 /// The uids that `assay node up` gives to its programs by default.
 pub const AGENT_UID: u32 = 61901;
@@ -113,6 +114,24 @@ impl Host {
     pub fn with_revocation_host(self, host: &str) -> Result<Self> {
         let known = fs::read_to_string(self.node.configuration_file("fetch.toml"))?;
         self.node.write("fetch.toml", &format!("{known}revocation-hosts = [\"{host}\"]\n"))?;
+        Ok(self)
+    }
+
+    /// Has the agent keep a root of trust of that name by a repository, which is asked only when a test says so.
+    pub fn with_trust_root(self, name: &str, repository: &TufRepository) -> Result<Self> {
+        let node = &self.node;
+        let known = fs::read_to_string(node.configuration_file("fetch.toml"))?;
+        let host = format!("plain-http = [{:?}, ", repository.server.host());
+        node.write("fetch.toml", &known.replacen("plain-http = [", &host, 1))?;
+        node.write(&format!("{name}-tuf-root.json"), std::str::from_utf8(&repository.first_root()?)?)?;
+        let known = fs::read_to_string(node.configuration_file("assayd.toml"))?;
+        node.write(
+            "assayd.toml",
+            &format!(
+                "{known}[trust-roots.{name}]\nroot = \"{name}-tuf-root.json\"\nrepositories = [{:?}]\nrefresh = \"365d\"\n",
+                repository.address()
+            ),
+        )?;
         Ok(self)
     }
 

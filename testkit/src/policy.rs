@@ -71,6 +71,25 @@ impl PolicyText {
         self
     }
 
+    /// A signer who is known by a certificate's identity and issuer, under the root of trust of that `trusted_root.json`.
+    pub fn identity(mut self, signer: &str, trusted_root: &str, issuer: &str, identity: &str) -> Self {
+        let file = format!("{signer}-root.json");
+        self.files.push((file.clone(), trusted_root.to_owned()));
+        self.identity_by(signer, &format!("trusted-root = {file:?}"), issuer, identity)
+    }
+
+    /// The same under the root of trust that the agent keeps up to date under that name.
+    pub fn identity_by_kept_root(self, signer: &str, root: &str, issuer: &str, identity: &str) -> Self {
+        self.identity_by(signer, &format!("trust-root = {root:?}"), issuer, identity)
+    }
+
+    fn identity_by(mut self, signer: &str, root: &str, issuer: &str, identity: &str) -> Self {
+        self.signers.push_str(&format!(
+            "[sigstore.{signer}]\n{root}\n[signers.{signer}]\nsigstore = {signer:?}\nissuer = {issuer:?}\nidentity = {identity:?}\n"
+        ));
+        self
+    }
+
     /// A rule that wants `count` of the signers on every image of these scopes.
     pub fn rule(mut self, name: &str, scopes: &[&str], count: u32, signers: &[&str]) -> Self {
         self.rules.push_str(&format!(

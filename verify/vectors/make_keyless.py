@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes the keyless-* vectors anew: make_keyless.py VECTORS TOOLS NODE_MODULES SIGSTORE, where TOOLS holds cosign 3.1 in bin/ and cosign 2.5
 in cosign-2/, NODE_MODULES @sigstore/mock 0.12.1 and @sigstore/sign 4.1 (`npm install` in an empty folder; node 20), and SIGSTORE is the
-program of Python's sigstore 4.5 (`pip install` into a venv). VECTORS/image must be there.
+program of Python's sigstore 4.5 (`pip install` into a venv; `-` makes keyless-unpackable alone). VECTORS/image must be there.
 
 Every signature is made against the services of keyless_services.js; the keys of all of them are thrown away.
 """
-import base64, hashlib, json, os, shutil, subprocess, sys, tempfile, time, urllib.error, urllib.request
+import base64, hashlib, io, json, os, shutil, subprocess, sys, tarfile, tempfile, time, urllib.error, urllib.request
 
 OUT, TOOLS, MODULES, SIGSTORE = (os.path.abspath(argument) for argument in sys.argv[1:5])
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -151,6 +151,29 @@ def sign_files(index):
     save("keyless-files/file", FILE)
 
 
+def sign_unpackable():
+    """An image that containerd can unpack, with the bundle of cosign 3 and the root of trust that it leads to."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        entry = tarfile.TarInfo("hello")
+        entry.size = len(FILE)
+        archive.addfile(entry, io.BytesIO(FILE))
+    layer = layer.getvalue()
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [digest(layer)]}}).encode()
+    describe = lambda media_type, data: {"mediaType": f"application/vnd.oci.image.{media_type}", "digest": digest(data), "size": len(data)}
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": describe("config.v1+json", config),
+                           "layers": [describe("layer.v1.tar", layer)]}).encode()
+    for blob in [layer, config]:
+        put_blob(blob)
+    request("PUT", "manifests/unpackable", manifest, MANIFEST)
+    run(f"{TOOLS}/bin/cosign", "sign", "--identity-token", token(IDENTITY, ISSUER), "--signing-config", "config.json", "--trusted-root", "root.json",
+        "--allow-http-registry", "-y", f"{HOST}/{REPO}@{digest(manifest)}")
+    new, = referrers(digest(manifest))
+    save_artifact("keyless-unpackable/signature", new)
+    for name, data in [("layer.tar", layer), ("config.json", config), ("manifest.json", manifest), ("root.json", read(f"{WORK}/root.json"))]:
+        save(f"keyless-unpackable/{name}", data)
+
+
 def main():
     with open(f"{WORK}/registry.yml", "w") as file:
         file.write(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {WORK}/registry}}}}\nhttp: {{addr: {HOST}}}\nlog: {{level: error}}\n")
@@ -160,6 +183,9 @@ def main():
         while not os.path.exists(f"{WORK}/up"):
             time.sleep(0.1)
         time.sleep(1)
+        sign_unpackable()
+        if sys.argv[4] == "-":
+            return
         index = push_image()
         for name in ["root.json", "private.json"]:
             save(f"keyless-files/{name}", read(f"{WORK}/{name}"))

@@ -20,6 +20,7 @@ mod foreign_layers_are_not_unpacked;
 mod full_disk_admits_nothing;
 mod gates_report_what_they_refuse;
 mod key_worker_is_apart;
+mod keyless_signatures_are_admitted_by_identity;
 mod keys_sign_only_what_they_are_for;
 mod labels_are_never_believed;
 mod log_tells_what_was_decided;
