@@ -45,6 +45,13 @@ impl Gate {
 pub struct Namespace(String);
 
 impl Namespace {
+    /// Stands where containerd does not tell a gate which namespace it is about: `-`, which is no legal name of containerd's own
+    /// (its names begin with a letter or digit).
+    #[must_use]
+    pub fn untold() -> Self {
+        Self("-".to_owned())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -58,7 +58,7 @@ pub(crate) fn shown(name: &str) -> String {
 }
 
 /// Without control characters, and cut to what fits.
-fn bounded(text: String) -> String {
+pub(crate) fn bounded(text: String) -> String {
     let mut text: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     if text.len() > MAX_REFUSAL_BYTES {
         text.truncate(text.floor_char_boundary(MAX_REFUSAL_BYTES - '…'.len_utf8()));
