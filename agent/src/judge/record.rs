@@ -116,7 +116,12 @@ fn blank(request: &AdmissionRequest, loaded: Option<&Loaded>, at: UnixTime) -> D
             names.dedup();
             (RecordedSubject::Chain(*chain), names)
         }
-        Subject::Image { name, .. } => (RecordedSubject::Name(name.reference.to_string()), vec![name.to_string()]),
+        Subject::Image { name, top } => {
+            // What the name led to belongs to the question, also where nothing came of it.
+            let digest = top.filter(|_| name.reference.digest().is_none()).map(|top| format!("@{top}"));
+            let subject = format!("{}{}", name.reference, digest.unwrap_or_default());
+            (RecordedSubject::Name(subject), vec![name.to_string()])
+        }
     };
     DecisionRecord {
         time: at,
