@@ -39,7 +39,7 @@ pub(crate) struct UpArgs {
     /// The fetcher's uid and gid
     #[arg(long, value_name = "UID", default_value_t = 61903, value_parser = clap::value_parser!(u32).range(1..))]
     uid_fetch: u32,
-    /// Where assayd, assay-keyd, assay-fetch, containerd-assay-grpc and assay-runc are [default: the folder of assay itself]
+    /// Where assayd, assay-keyd, assay-fetch, containerd-assay-grpc, assay-runc and assay-image-verifier are [default: the folder of assay itself]
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
     /// Write each program's log to DIR/PROGRAM.log instead of standard error

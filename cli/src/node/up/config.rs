@@ -52,6 +52,7 @@ pub(super) fn write_missing(layout: &Layout, arguments: &UpArgs, console: Consol
     if !arguments.no_snapshotter {
         create(&layout.etc("snapshotter.toml"), &snapshotter(arguments))?;
         create(&layout.etc("runtime.toml"), &runtime(arguments))?;
+        create(&layout.etc("image-verifier.toml"), &image_verifier(arguments))?;
     }
     if !arguments.no_keyd {
         key_worker(layout, arguments)?;
@@ -139,6 +140,13 @@ fn runtime(arguments: &UpArgs) -> String {
     format!(
         "# The run gate.\ncontainerd-address = {}\nagent-uid = {}\n# runtime = \"/usr/sbin/runc\"    # the real one; without it, runc of /usr/bin, /usr/sbin or /usr/local\n",
         quoted(&arguments.containerd_address.display().to_string()),
+        arguments.uid_agent
+    )
+}
+
+fn image_verifier(arguments: &UpArgs) -> String {
+    format!(
+        "# The pull gate of containerd 2.x.\nagent-uid = {}\n# A second less than containerd's per_verifier_timeout, so that the reason is still said.\nverdict-timeout-ms = 9000\n",
         arguments.uid_agent
     )
 }
@@ -246,6 +254,7 @@ mod tests {
         assert_eq!(table(&fetch(&arguments))["plain-http"][0].as_str(), Some("127.0.0.1:5000"));
         assert_eq!(table(&snapshotter(&arguments))["containerd-address"].as_str(), Some("/c\"d"));
         assert_eq!(table(&runtime(&arguments))["agent-uid"].as_integer(), Some(7));
+        assert_eq!(table(&image_verifier(&arguments))["agent-uid"].as_integer(), Some(7));
         let agent = table(&assayd(&arguments));
         assert_eq!(agent["log-key"].as_str(), Some("pkcs11:object=log"));
         assert_eq!(agent["keys"][0]["purpose"].as_str(), Some("image"));

@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use assay_admission::Platform;
 
-use super::config::quoted;
+use super::{config::quoted, gates::VERIFIERS};
 
 /// containerd's configuration, as text to put into its `config.toml`.
 #[derive(Debug)]
@@ -20,10 +20,11 @@ pub(super) fn configuration(root: &Path) -> Configuration {
     let text = |path: &str| quoted(&root.join(path).display().to_string());
     let (socket, data) = (text("run/assay/snapshotter.sock"), text("var/lib/assay/snapshotter"));
     let gates = text("usr/lib/assay");
+    let verifiers = text(VERIFIERS);
     let platform = Platform::host();
     let version_3 = format!(
         r#"version = 3
-required_plugins = ["io.containerd.snapshotter.v1.assay"]
+required_plugins = ["io.containerd.snapshotter.v1.assay", "io.containerd.image-verifier.v1.bindir", "io.containerd.transfer.v1.local"]
 # Once nothing uses the other snapshotters any more, close that way around Assay:
 # disabled_plugins = ["io.containerd.snapshotter.v1.overlayfs", "io.containerd.snapshotter.v1.native", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs"]
 
@@ -38,6 +39,12 @@ required_plugins = ["io.containerd.snapshotter.v1.assay"]
   platform = "{platform}"
   snapshotter = "assay"
   differ = "walking"
+
+# Asked before anything of an image is fetched. With a number for -1, or without the directory, containerd skips programs silently.
+[plugins."io.containerd.image-verifier.v1.bindir"]
+  bin_dir = {verifiers}
+  max_verifiers = -1
+  per_verifier_timeout = "10s"
 
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "assay"
@@ -96,5 +103,11 @@ mod tests {
             let opt = &value["plugins"]["io.containerd.internal.v1.opt"];
             assert_eq!(opt["path"].as_str().unwrap(), "/tmp/a \"node\"/usr/lib/assay");
         }
+        let value: toml::Table = configuration.version_3.parse().unwrap();
+        let verifiers = &value["plugins"]["io.containerd.image-verifier.v1.bindir"];
+        assert_eq!(verifiers["bin_dir"].as_str(), Some("/tmp/a \"node\"/usr/lib/assay/image-verifier.d"));
+        assert_eq!(verifiers["max_verifiers"].as_integer(), Some(-1));
+        // 1.6 and 1.7 have no such directory.
+        assert!(!configuration.version_2.contains("image-verifier"));
     }
 }
