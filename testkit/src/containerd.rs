@@ -77,6 +77,16 @@ pub struct Containerd {
     snapshotter: Snapshotter,
     opt: PathBuf,
     keeps_stock: bool,
+    verifiers: Verifiers,
+}
+
+/// containerd's image verifier directory, which 1.6 does not have.
+#[derive(Debug, Clone)]
+pub struct Verifiers {
+    /// The folder whose programs are asked before a pull.
+    pub folder: PathBuf,
+    /// How many of them at most; -1 is all.
+    pub most: i32,
 }
 
 impl Containerd {
@@ -91,9 +101,17 @@ impl Containerd {
     pub fn reserve(version: Version, snapshotter: Snapshotter) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("assay-cd-").tempdir()?;
         let opt = folder.path().join("opt");
-        let containerd = Self { daemon: None, folder, version, snapshotter, opt, keeps_stock: false };
+        // The transfer service needs the plugin; in a folder of its own it finds no verifier of the machine's.
+        let verifiers = Verifiers { folder: folder.path().join("verifiers"), most: -1 };
+        let containerd = Self { daemon: None, folder, version, snapshotter, opt, keeps_stock: false, verifiers };
         fs::write(containerd.configuration_file(), containerd.configuration())?;
         Ok(containerd)
+    }
+
+    /// Has these verifiers asked before each pull, from the next start on.
+    pub fn ask_verifiers(&mut self, verifiers: Verifiers) -> Result<()> {
+        self.verifiers = verifiers;
+        Ok(fs::write(self.configuration_file(), self.configuration())?)
     }
 
     /// Has the daemon, from its next start on, look for `runc` and shims in the folder `bin` below `folder` first.
@@ -257,9 +275,11 @@ impl Containerd {
             opt = self.opt,
         );
         if self.version == Version::V2 {
-            // The transfer service needs this plugin; in a folder of its own it finds no verifier of the machine's.
-            let verifiers = folder.join("verifiers");
-            text.push_str(&format!("[plugins.\"io.containerd.image-verifier.v1.bindir\"]\nbin_dir = {verifiers:?}\n"));
+            let Verifiers { folder, most } = &self.verifiers;
+            text.push_str(&format!(
+                "[plugins.\"io.containerd.image-verifier.v1.bindir\"]\nbin_dir = {folder:?}\nmax_verifiers = {most}\n\
+                 per_verifier_timeout = \"10s\"\n"
+            ));
         }
         if let Snapshotter::Assay(socket) = &self.snapshotter {
             text.push_str(&proxy_configuration(self.version, socket));

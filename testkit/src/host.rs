@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::Result;
 
-use crate::containerd::{Containerd, Snapshotter, Version};
+use crate::containerd::{Containerd, Snapshotter, Verifiers, Version};
 use crate::node::Node;
 use crate::policy::PolicyText;
 use crate::registry::Registry;
@@ -62,6 +62,7 @@ impl Host {
             "snapshotter.toml",
             &format!("agent-uid = {AGENT_UID}\ncontainerd-address = {:?}\n", containerd.socket()),
         )?;
+        node.write("image-verifier.toml", &format!("agent-uid = {AGENT_UID}\n"))?;
         node.write("assayd.toml", &agent_configuration(None, &[]))?;
         Ok(Self { containerd, node, registry, token: None })
     }
@@ -82,6 +83,12 @@ impl Host {
         )?;
         token.give_to(KEY_WORKER_UID, KEY_WORKER_UID)?;
         self.token = Some(token);
+        Ok(self)
+    }
+
+    /// Has containerd ask the pull gate from its next start on. Without this it is the unpack gate that answers first.
+    pub fn with_pull_gate(mut self) -> Result<Self> {
+        self.containerd.ask_verifiers(Verifiers { folder: self.node.verifiers(), most: -1 })?;
         Ok(self)
     }
 

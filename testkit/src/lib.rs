@@ -26,7 +26,7 @@ mod web;
 
 pub use certificates::{CertificateAuthority, Identity, KeyKind, LeafProfile, SubjectField};
 pub use command::{Finished, finish};
-pub use containerd::{Containerd, PullBy, Snapshotter, Version};
+pub use containerd::{Containerd, PullBy, Snapshotter, Verifiers, Version};
 pub use cosign::{Cosign, CosignKey, CosignVersion};
 pub use daemon::{Daemon, eventually};
 pub use host::{AGENT_UID, FETCHER_UID, Host, KEY_WORKER_UID, KeyUse};

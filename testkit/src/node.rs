@@ -81,6 +81,11 @@ impl Node {
         self.root.path().join("usr/lib/assay")
     }
 
+    /// The image verifier directory, which is filled when the node starts.
+    pub fn verifiers(&self) -> PathBuf {
+        self.root.path().join("usr/lib/assay/image-verifier.d")
+    }
+
     /// A file below `etc/assay`.
     pub fn configuration_file(&self, name: &str) -> PathBuf {
         self.root.path().join("etc/assay").join(name)
@@ -181,7 +186,15 @@ impl Node {
         }
         let folder = self.root.path().join("bin");
         fs::create_dir_all(&folder)?;
-        for name in ["assay", "assayd", "assay-keyd", "assay-fetch", "containerd-assay-grpc", "assay-runc"] {
+        for name in [
+            "assay",
+            "assayd",
+            "assay-keyd",
+            "assay-fetch",
+            "containerd-assay-grpc",
+            "assay-runc",
+            "assay-image-verifier",
+        ] {
             let (from, to) = (assay_program(name)?, folder.join(name));
             if !to.exists() && fs::hard_link(&from, &to).is_err() {
                 fs::copy(&from, &to)?;

@@ -112,6 +112,18 @@ impl Registry {
             .collect()
     }
 
+    /// The requests of programs whose user agent begins with `agent`, such as `containerd/`.
+    pub fn requests_of(&self, agent: &str) -> Vec<String> {
+        let log = fs::read_to_string(self.log_file()).unwrap_or_default();
+        // The combined log format: the request is the first thing in quotation marks, the user agent the third.
+        let of = |line: &str| {
+            let mut quoted = line.split('"').skip(1).step_by(2);
+            let request = quoted.next()?.strip_suffix(" HTTP/1.1")?;
+            quoted.nth(1).filter(|found| found.starts_with(agent)).map(|_| request.to_owned())
+        };
+        log.lines().filter_map(of).collect()
+    }
+
     /// Changes stored bytes in place: from now on the registry serves the new ones under the old digest.
     pub fn change_stored(&self, digest: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         let hex = digest.strip_prefix("sha256:").context("not a sha256 digest")?;

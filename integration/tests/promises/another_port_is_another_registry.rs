@@ -1,8 +1,10 @@
 //! A host's other port is another registry: what a lax rule lets in from there is not admitted under a strict rule's name,
 //! and a label that lost its port counts for the stricter of the two.
 
+use std::time::Duration;
+
 use anyhow::Result;
-use assay_testkit::{AGENT_UID, Cosign, CosignKey, Host, ImageBuilder, PolicyText, PullBy, Registry, Version};
+use assay_testkit::{AGENT_UID, Cosign, CosignKey, Host, ImageBuilder, PolicyText, Program, PullBy, Registry, Version};
 
 use crate::scene::refused;
 
@@ -16,6 +18,10 @@ struct Ports {
 
 impl Ports {
     fn start(version: Version) -> Result<Self> {
+        Self::start_with(version, Ok)
+    }
+
+    fn start_with(version: Version, prepare: impl FnOnce(Host) -> Result<Host>) -> Result<Self> {
         let (strict, lax, cosign) = (Registry::start()?, Registry::start()?, Cosign::new()?);
         let ci = cosign.generate_key("ci")?;
         let policy = PolicyText::enforcing()
@@ -27,7 +33,7 @@ impl Ports {
                 lax.host()
             ));
         let hosts = format!("plain-http = [\"{}\", \"{}\"]\n", strict.host(), lax.host());
-        let host = Host::reserve(version, strict)?;
+        let host = prepare(Host::reserve(version, strict)?)?;
         host.node.write("fetch.toml", &format!("agent-uid = {AGENT_UID}\n{hosts}"))?;
         Ok(Self { host: host.up(&policy)?, lax, cosign, ci })
     }
@@ -66,4 +72,31 @@ fn label_that_lost_its_port_counts_for_the_stricter_rule() -> Result<()> {
     let honest = ImageBuilder::busybox("honest")?.push(&ports.lax.repository("lab/app"), "1")?;
     containerd.pull(&honest.by_tag(), PullBy::Default)?.success()?;
     Ok(())
+}
+
+#[test]
+fn pull_gate_tells_the_port_that_a_label_has_lost() -> Result<()> {
+    let ports = Ports::start_with(Version::V2, Host::with_pull_gate)?;
+    let containerd = &ports.host.containerd;
+    // The same image in a repository that bears the strict one's name, and in the strict one itself.
+    let builder = ImageBuilder::busybox("disguised")?;
+    let disguised = builder.push(&ports.lax.repository("prod/app"), "1")?;
+    let strict = builder.push(&ports.host.repository("prod/app"), "1")?;
+    assert_eq!(disguised.digest, strict.digest);
+    refused(containerd.pull(&strict.by_tag(), PullBy::Default)?, "NO_SIGNATURE")?;
+    // Under its own full name it is the lax rule's, when it is unpacked and when it is run.
+    containerd.pull(&disguised.by_tag(), PullBy::Default)?.success()?;
+    containerd.run(&disguised.by_tag(), &[])?.success()?;
+    // That makes it nothing else under the strict name, at any gate.
+    refused(containerd.pull(&strict.by_tag(), PullBy::Default)?, "NO_SIGNATURE")?;
+    // The client asks no pull gate, and nothing is left to unpack: it is the container that is refused.
+    containerd.pull(&strict.by_tag(), PullBy::Client)?.success()?;
+    refused(containerd.run(&strict.by_tag(), &[])?, "NO_SIGNATURE")?;
+    containerd.ctr(&["images", "rm", &strict.by_tag()])?.success()?;
+    containerd.run(&disguised.by_tag(), &[])?.success()?;
+    // Nothing of this is kept on disk: an agent that was started again knows the label alone.
+    let before = ports.host.node.pid(Program::Agent)?;
+    ports.host.node.kill(Program::Agent)?;
+    ports.host.node.wait_for_restart(Program::Agent, before, Duration::from_secs(20))?;
+    refused(containerd.run(&disguised.by_tag(), &[])?, "NO_SIGNATURE")
 }

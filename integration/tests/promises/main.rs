@@ -32,6 +32,8 @@ mod nothing_else_is_started;
 mod one_waits_and_others_go_on;
 mod other_signatures_do_not_count;
 mod prefix_of_an_image_is_another_image;
+mod pull_gate_refuses_before_anything_is_fetched;
+mod pull_gate_that_is_left_out_opens_nothing;
 mod refusals_say_what_to_do;
 mod signed_image_is_unpacked_and_runs;
 mod snapshots_are_those_of_overlayfs;

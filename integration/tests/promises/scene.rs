@@ -24,6 +24,11 @@ impl Scene {
         Self::start(version, PolicyText::enforcing(), None, Ok)
     }
 
+    /// The policy is this one with the rule, and containerd 2.x asks the pull gate.
+    pub(crate) fn with_pull_gate(policy: PolicyText) -> Result<Self> {
+        Self::start(Version::V2, policy, None, Host::with_pull_gate)
+    }
+
     /// The policy enforces, and a key in a token signs the log's head.
     pub(crate) fn enforcing_with_signed_log(version: Version) -> Result<Self> {
         let token = Token::create("assay")?;
