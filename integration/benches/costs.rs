@@ -12,7 +12,7 @@ use assay_proto::assay::{
 };
 use assay_testkit::{
     AGENT_UID, CertificateAuthority, Containerd, Cosign, CosignKey, EnvelopeFormat, Host, ImageBuilder, KeyKind,
-    KeyUse, Notation, PolicyText, Program, PullBy, PushedImage, Registry, Snapshotter, Token, TokenKey, Version,
+    KeyUse, Notation, PolicyText, Program, PullBy, PushedImage, Registry, Snapshotter, Token, TokenKey, Tools, Version,
     sha256,
 };
 use tonic::transport::Channel;
@@ -40,6 +40,9 @@ fn main() -> Result<()> {
     if is_wanted("pull") {
         bench.pull()?;
     }
+    if is_wanted("run") {
+        bench.run()?;
+    }
     Ok(())
 }
 
@@ -64,7 +67,7 @@ impl Bench {
         token.generate("log", TokenKey::P256)?;
         token.generate("ci", TokenKey::P256)?;
         let uses = [KeyUse { label: "ci", purpose: "image", peers: &[0] }];
-        let host = Host::reserve(Version::V2, registry)?.with_token(token, &uses)?.up(&policy)?;
+        let host = Host::reserve(Version::V2, registry)?.with_token(token, &uses)?.with_run_gate()?.up(&policy)?;
         Ok(Self { host, cosign, key })
     }
 
@@ -161,6 +164,36 @@ impl Bench {
         let (median, bound) = (ratios.get(PAIRS / 2), ratios.get(PAIRS * 7 / 10 - 1));
         let (median, bound) = (median.context("there are pairs")?, bound.context("there are pairs")?);
         println!("| paired ratio | upper 95 % bound 1.05 | median {median:.3}, bound {bound:.3} |");
+        Ok(())
+    }
+}
+
+impl Bench {
+    /// A container of a signed image from start to end, with runc and with the run gate in front of it, in turns.
+    fn run(&self) -> Result<()> {
+        let image = self.signed(ImageBuilder::busybox("run")?, "run")?;
+        let containerd = &self.host.containerd;
+        containerd.pull(&image.by_tag(), PullBy::Default)?.success()?;
+        let runtimes = [Tools::find()?.program("runc"), self.host.node.run_gate_folder().join("bin/runc")];
+        let mut took = [Vec::new(), Vec::new()];
+        for round in 0..PAIRS * 2 {
+            for which in [round % 2, 1 - round % 2] {
+                let (runtime, times) = (runtimes.get(which), took.get_mut(which));
+                let runtime = runtime.context("there are two")?.to_string_lossy();
+                let id = format!("bench-{}-{round}-{which}", std::process::id());
+                let words = ["run", "--rm", "--runc-binary", &runtime, "--snapshotter", "assay", &image.by_tag(), &id];
+                let finished = containerd.ctr(&[&words[..], &["/bin/true"]].concat())?.success()?;
+                times.context("there are two")?.push(finished.took);
+            }
+        }
+        let [mut alone, mut gated] = took;
+        let pairs = alone.iter().zip(&gated);
+        let mut more: Vec<f64> =
+            pairs.map(|(alone, gated)| (gated.as_secs_f64() - alone.as_secs_f64()) * 1e3).collect();
+        more.sort_by(f64::total_cmp);
+        println!("| `ctr run`, runc alone | | {} |", spread(&mut alone));
+        println!("| `ctr run` through `assay-runc` | | {} |", spread(&mut gated));
+        println!("| paired difference | +5 ms | median {:+.1} ms |", more.get(PAIRS).context("there are pairs")?);
         Ok(())
     }
 }

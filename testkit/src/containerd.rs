@@ -78,6 +78,7 @@ pub struct Containerd {
     opt: PathBuf,
     keeps_stock: bool,
     verifiers: Verifiers,
+    cri: Option<String>,
 }
 
 /// containerd's image verifier directory, which 1.6 does not have.
@@ -103,7 +104,8 @@ impl Containerd {
         let opt = folder.path().join("opt");
         // The transfer service needs the plugin; in a folder of its own it finds no verifier of the machine's.
         let verifiers = Verifiers { folder: folder.path().join("verifiers"), most: -1 };
-        let containerd = Self { daemon: None, folder, version, snapshotter, opt, keeps_stock: false, verifiers };
+        let containerd =
+            Self { daemon: None, folder, version, snapshotter, opt, keeps_stock: false, cri: None, verifiers };
         fs::write(containerd.configuration_file(), containerd.configuration())?;
         Ok(containerd)
     }
@@ -123,6 +125,17 @@ impl Containerd {
     /// Leaves containerd's own overlayfs enabled beside Assay's snapshotter, from the daemon's next start on.
     pub fn keep_stock_snapshotter(&mut self) -> Result<()> {
         self.keeps_stock = true;
+        Ok(fs::write(self.configuration_file(), self.configuration())?)
+    }
+
+    /// Has the daemon serve CRI too, from its next start on: sandboxes of the image `pause`, images from that registry by plain HTTP.
+    pub fn serve_cri(&mut self, pause: &str, registry: &str) -> Result<()> {
+        let hosts = self.folder.path().join("certs.d").join(registry);
+        fs::create_dir_all(&hosts)?;
+        let capabilities = "capabilities = [\"pull\", \"resolve\"]";
+        let text = format!("server = \"http://{registry}\"\n[host.\"http://{registry}\"]\n{capabilities}\n");
+        fs::write(hosts.join("hosts.toml"), text)?;
+        self.cri = Some(pause.to_owned());
         Ok(fs::write(self.configuration_file(), self.configuration())?)
     }
 
@@ -284,15 +297,36 @@ impl Containerd {
         if let Snapshotter::Assay(socket) = &self.snapshotter {
             text.push_str(&proxy_configuration(self.version, socket));
         }
+        if let Some(pause) = &self.cri {
+            text.push_str(&self.cri_configuration(pause));
+        }
         text
+    }
+
+    fn cri_configuration(&self, pause: &str) -> String {
+        let (registries, nothing) = (self.folder.path().join("certs.d"), self.folder.path().join("cni"));
+        let snapshotter = self.snapshotter.name();
+        match self.version {
+            Version::V2 => format!(
+                "[plugins.\"io.containerd.cri.v1.images\"]\nsnapshotter = \"{snapshotter}\"\n\
+                 use_local_image_pull = false\ndisable_snapshot_annotations = true\n\
+                 [plugins.\"io.containerd.cri.v1.images\".pinned_images]\nsandbox = \"{pause}\"\n\
+                 [plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = {registries:?}\n\
+                 [plugins.\"io.containerd.cri.v1.runtime\"]\nrestrict_oom_score_adj = true\n\
+                 [plugins.\"io.containerd.cri.v1.runtime\".cni]\nbin_dirs = [{nothing:?}]\nconf_dir = {nothing:?}\n"
+            ),
+            Version::V1_6 => format!(
+                "[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"{pause}\"\nrestrict_oom_score_adj = true\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"{snapshotter}\"\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = {registries:?}\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = {nothing:?}\nconf_dir = {nothing:?}\n"
+            ),
+        }
     }
 
     /// What these tests do not use, and with Assay every way around it.
     fn disabled_plugins(&self) -> Vec<&'static str> {
         let mut disabled = vec![
-            "io.containerd.grpc.v1.cri",
-            "io.containerd.cri.v1.images",
-            "io.containerd.cri.v1.runtime",
             "io.containerd.nri.v1.nri",
             "io.containerd.snapshotter.v1.aufs",
             "io.containerd.snapshotter.v1.blockfile",
@@ -301,6 +335,13 @@ impl Containerd {
             "io.containerd.snapshotter.v1.erofs",
             "io.containerd.snapshotter.v1.zfs",
         ];
+        if self.cri.is_none() {
+            disabled.extend([
+                "io.containerd.grpc.v1.cri",
+                "io.containerd.cri.v1.images",
+                "io.containerd.cri.v1.runtime",
+            ]);
+        }
         if let (Snapshotter::Assay(_), false) = (&self.snapshotter, self.keeps_stock) {
             disabled.extend(["io.containerd.snapshotter.v1.native", "io.containerd.snapshotter.v1.overlayfs"]);
         }

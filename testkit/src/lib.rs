@@ -7,6 +7,7 @@ mod certificates;
 mod command;
 mod containerd;
 mod cosign;
+mod cri;
 mod daemon;
 mod host;
 mod http;
@@ -28,6 +29,7 @@ pub use certificates::{CertificateAuthority, Identity, KeyKind, LeafProfile, Sub
 pub use command::{Finished, finish};
 pub use containerd::{Containerd, PullBy, Snapshotter, Verifiers, Version};
 pub use cosign::{Cosign, CosignKey, CosignVersion};
+pub use cri::{Cri, Pod};
 pub use daemon::{Daemon, eventually};
 pub use host::{AGENT_UID, FETCHER_UID, Host, KEY_WORKER_UID, KeyUse};
 pub use http::Response;

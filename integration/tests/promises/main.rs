@@ -31,6 +31,7 @@ mod notation_signatures_are_verified;
 mod nothing_else_is_started;
 mod one_waits_and_others_go_on;
 mod other_signatures_do_not_count;
+mod pods_are_judged_container_by_container;
 mod prefix_of_an_image_is_another_image;
 mod pull_gate_refuses_before_anything_is_fetched;
 mod pull_gate_that_is_left_out_opens_nothing;

@@ -289,6 +289,7 @@ mod tests {
             (r#""destination":"/proc""#, ""),
             (r#""path":"rootfs""#, r#""path":["rootfs"]"#),
             (r#""path":"rootfs""#, ""),
+            (r#""annotations":{"#, r#""annotations":{"a":"1","a":"2""#),
             (r#""root":{"path":"rootfs"},"#, ""),
             (r#"[{"destination":"/proc"}]"#, r#"{"destination":"/"}"#),
             (r#"{"destination":"/proc"}"#, r#""/""#),
