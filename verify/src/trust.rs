@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 pub use certificate::{Anchors, Certificate, CertificateStore, StoreError, TimestampRule, TrustedIdentities};
 pub use identity::{IdentityPattern, TextPattern, TextPatternError};
+pub(crate) use key::RSA_PKCS1_SHA256;
 pub use key::{KeyError, PublicKey, PublicKeyKind};
 pub(crate) use root::{Authority, Log};
 pub use root::{LogRule, RootError, RootMember, SigstoreRoot};

@@ -22,7 +22,8 @@ fn no_more_than_sixteen_reasons_are_told_whatever_else_there_is_to_tell() {
     let (good, evil) = (Image::new("a", "same"), Image::with_foreign_blobs("b", "same", "evil"));
     let signed = Given::new(&good, &[requested("r.example/prod/app")], &[Key::named("ci").sign(&good.index, "")]);
     let unsigned = Given::new(&evil, &twenty_names(), &[]);
-    assert_eq!(refused(&unpack(&prod(), std::slice::from_ref(&unsigned))).len(), 16);
+    let alone = unpack(&prod(), std::slice::from_ref(&unsigned));
+    assert_eq!((refused(&alone).len(), alone.images().first().unwrap().reasons.len()), (16, 16));
     // How it stands in the way of the other comes first; asked for by its own name, last.
     let beside = refused(&unpack(&prod(), &[signed.clone(), unsigned.clone()]));
     assert_eq!((beside.len(), beside.first().unwrap().code), (16, DenyCode::AmbiguousConfig));
@@ -79,6 +80,25 @@ fn of_two_images_that_are_observed_the_one_that_would_be_refused_is_told() {
             .collect();
         let decision = unpack(&policy, &given);
         assert_eq!((told(&decision).as_str(), decision.rule()), ("allow (NO_SIGNATURE)", Some(told_of)));
+    }
+}
+
+#[test]
+fn of_two_names_that_are_observed_the_one_that_would_be_refused_is_told() {
+    let observed = |name: &str, by: &str| {
+        let require = format!("require = [{{ signatures = 1, of = [\"{by}\"] }}]\nmode = \"observe\"");
+        rule(name, &format!("\"r.example/{name}\""), &require)
+    };
+    let image = Image::new("a", "a");
+    let given = Given::new(
+        &image,
+        &[requested("r.example/first"), requested("r.example/second")],
+        &[Key::named("ci").sign(&image.index, "")],
+    );
+    for (first, second, told_of) in [("ci", "releases", "second"), ("releases", "ci", "first")] {
+        let policy = with("enforce", &[observed("first", first), observed("second", second)]);
+        let decision = unpack(&policy, std::slice::from_ref(&given));
+        assert_eq!((told(&decision).as_str(), decision.rule()), ("allow (NOT_SATISFIED)", Some(told_of)));
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     facts::RejectionReason,
     failure::{Failure, malformed},
     limits::{Budget, LimitReached, MAX_CHAIN},
-    trust::{Certificate, PublicKey, PublicKeyKind},
+    trust::{Certificate, PublicKey, PublicKeyKind, RSA_PKCS1_SHA256},
 };
 
 /// What a chain's leaf signs.
@@ -244,7 +244,7 @@ fn signature_algorithm(
 ) -> Option<&'static dyn VerificationAlgorithm> {
     use PublicKeyKind::{P256, P384, P521, Rsa};
     match (identifier.algorithm.to_id_string().as_str(), issuer) {
-        ("1.2.840.113549.1.1.11", Rsa { .. }) => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        ("1.2.840.113549.1.1.11", Rsa { .. }) => Some(&RSA_PKCS1_SHA256),
         ("1.2.840.113549.1.1.12", Rsa { .. }) => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
         ("1.2.840.113549.1.1.13", Rsa { .. }) => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
         ("1.2.840.113549.1.1.10", Rsa { .. }) => pss(identifier),

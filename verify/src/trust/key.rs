@@ -5,7 +5,7 @@ use std::{fmt, ptr};
 use assay_admission::Digest;
 use aws_lc_rs::{
     digest::Digest as Digested,
-    signature::{self, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm},
+    signature::{self, ParsedPublicKey, RsaParameters, UnparsedPublicKey, VerificationAlgorithm},
 };
 use x509_parser::{pem::Pem, prelude::FromDer, x509::SubjectPublicKeyInfo};
 
@@ -198,10 +198,14 @@ fn cosign_algorithm(kind: PublicKeyKind) -> &'static dyn VerificationAlgorithm {
         PublicKeyKind::P256 => &signature::ECDSA_P256_SHA256_ASN1,
         PublicKeyKind::P384 => &signature::ECDSA_P384_SHA384_ASN1,
         PublicKeyKind::P521 => &signature::ECDSA_P521_SHA512_ASN1,
-        PublicKeyKind::Rsa { .. } => &signature::RSA_PKCS1_2048_8192_SHA256,
+        PublicKeyKind::Rsa { .. } => &RSA_PKCS1_SHA256,
         PublicKeyKind::Ed25519 => &signature::ED25519,
     }
 }
+
+/// RSA PKCS#1 v1.5 with SHA-256, in one place: aws-lc-rs has it as a constant, which is another one wherever it is named, and
+/// [`PublicKey::verifies_as`] knows algorithms by their places.
+pub(crate) static RSA_PKCS1_SHA256: RsaParameters = signature::RSA_PKCS1_2048_8192_SHA256;
 
 /// Everything before the point, for the curves with uncompressed points (0x04) and for Ed25519. RFC 5480 §2, RFC 8410 §4.
 const FIXED: [(PublicKeyKind, &[u8], usize); 4] = [

@@ -72,6 +72,8 @@ fn a_signing_authoritys_certificates_must_be_valid_when_it_signed_and_need_not_b
     let future = authority_with(|jws| jws.protected[AUTHENTIC] = "2026-11-22T12:00:01Z".into());
     let problem = "is 2026-11-22T12:00:01Z, and it is 2026-11-22T12:00:00Z";
     assert_eq!(reason(&future), malformed("authenticSigningTime", problem));
+    let now = authority_with(|jws| jws.protected[AUTHENTIC] = "2026-11-22T12:00:00Z".into());
+    assert_eq!(now.facts.len(), 1, "{now:?}");
 }
 
 #[test]

@@ -182,3 +182,17 @@ fn a_keyless_attestation_counts_as_one_in_a_bundle_and_in_a_bare_envelope() {
     without.remove("dev.sigstore.cosign/bundle");
     assert_eq!(attested(wrap(layer, bare(&made.signature), &without)).attestations, []);
 }
+
+#[test]
+fn a_key_counts_under_the_name_that_needs_no_log_beside_one_that_does() {
+    let mut trust = trust_key("bare", key("p256"));
+    trust.keys.insert("logged".parse().unwrap(), key("p256"));
+    trust.logged_keys.insert("logged".parse().unwrap(), "acme".parse().unwrap());
+    let found = findings(artifact("bundle-p256"), &trust);
+    assert_eq!(found.rejections, []);
+    let names: Vec<_> = found.facts.iter().map(|fact| fact.signer().clone()).collect();
+    assert!(matches!(names.as_slice(), [Signer::Key { name, .. }] if name.as_str() == "bare"), "{names:?}");
+    // Without that name it does not.
+    trust.keys.remove(&"bare".parse().unwrap());
+    assert_eq!(refused(artifact("bundle-p256"), &trust), RejectionReason::Sigstore(SigstoreError::NoRoot));
+}
