@@ -188,8 +188,14 @@ fn after_expiry_only_expired_chains_need_a_stamp() {
     let scene = Scene::new();
     let store = || scene.store(without_revocation()).with_timestamps(TimestampRule::AfterCertificateExpiry);
     let plain = scene.signer.sign(&scene.signer.jws());
-    let found = judged(plain, store(), &RevocationEvidence::default(), NOW);
-    assert_eq!(found.facts[0].holds_until(), Some(scene.signer.certificates[0].not_after()));
+    let last = scene.signer.certificates[0].not_after();
+    for at in [NOW, last] {
+        let found = judged(plain.clone(), store(), &RevocationEvidence::default(), at);
+        assert_eq!(found.facts[0].holds_until(), Some(last));
+    }
+    let after = assay_admission::UnixTime::from_seconds(last.seconds() + 1);
+    let found = judged(plain, store(), &RevocationEvidence::default(), after);
+    assert_eq!(reason(&found), RejectionReason::MissingTimestamp);
 }
 
 #[test]
