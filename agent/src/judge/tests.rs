@@ -58,6 +58,8 @@ struct Played {
     list: Mutex<Option<Vec<u8>>>,
     /// The revocation addresses that were asked.
     urls: Mutex<Vec<String>>,
+    /// What OCSP responders were asked.
+    questions: Mutex<Vec<Vec<u8>>>,
 }
 
 #[tonic::async_trait]
@@ -84,8 +86,9 @@ impl Collect for Played {
         }
     }
 
-    async fn revocation(&self, url: String, _: Option<Vec<u8>>, _: Duration) -> Result<Vec<u8>, Reason> {
+    async fn revocation(&self, url: String, request: Option<Vec<u8>>, _: Duration) -> Result<Vec<u8>, Reason> {
         self.urls.lock().unwrap().push(url.clone());
+        self.questions.lock().unwrap().extend(request);
         self.list.lock().unwrap().clone().ok_or_else(|| Reason::new(DenyCode::EvidenceUnavailable, url))
     }
 
@@ -125,6 +128,7 @@ impl Scene {
             asked: AtomicUsize::new(0),
             list: Mutex::default(),
             urls: Mutex::default(),
+            questions: Mutex::default(),
         });
         let log = Arc::new(Log::open(log, "assay.test/node").unwrap().0);
         let policy = Arc::new(ActivePolicy::new(folder.path().join("policy.toml"), folder.path()));

@@ -357,6 +357,8 @@ struct Answer<'c> {
     hash: &'static str,
     status: Vec<u8>,
     this_update: &'static str,
+    /// When it says that it was made, if not at `this_update`.
+    produced: Option<&'static str>,
     next_update: Option<&'static str>,
     algorithm: &'static str,
     certificates: Vec<Vec<u8>>,
@@ -375,6 +377,7 @@ impl<'c> Answer<'c> {
             hash: SHA1,
             status: tlv(0x80, &[]),
             this_update: BEFORE,
+            produced: None,
             next_update: Some(AFTER),
             algorithm: ECDSA_SHA256,
             certificates: Vec::new(),
@@ -403,7 +406,8 @@ impl<'c> Answer<'c> {
         let next = self.next_update.map(|next| context(0, &generalized(next))).unwrap_or_default();
         let single = seq(&[id, self.status.clone(), generalized(self.this_update), next]);
         let more = if self.extensions.is_empty() { Vec::new() } else { context(1, &seq(&self.extensions)) };
-        let tbs = seq(&[self.responder.clone(), generalized(self.this_update), seq(&[single]), more]);
+        let produced = generalized(self.produced.unwrap_or(self.this_update));
+        let tbs = seq(&[self.responder.clone(), produced, seq(&[single]), more]);
         let signature = bits(&self.key.sign_der(&tbs));
         let certificates = if self.certificates.is_empty() { Vec::new() } else { context(0, &seq(&self.certificates)) };
         let basic = seq(&[tbs, algorithm(self.algorithm), signature, certificates]);
@@ -469,6 +473,32 @@ fn an_answer_that_is_missing_unknown_old_or_about_another_leaves_the_status_unkn
     };
     assert_eq!(aged(43_200).facts.len(), 1);
     assert_eq!(aged(43_199).facts, []);
+}
+
+#[test]
+fn an_older_answer_than_one_that_was_seen_does_not_count() {
+    let chain = Recipe::new().with_ocsp().make();
+    let found = Answer::about(&chain).judge();
+    let [seen] = found.notary[0].seen_answers() else { panic!("{found:?}") };
+    assert!(matches!(seen.source, SeenAt::Answer(_)), "{seen:?}");
+    let knowing = |made: i64| {
+        let newest = BTreeMap::from([(seen.about, UnixTime::from_seconds(seen.made.seconds() + made))]);
+        let evidence = RevocationEvidence::new(Vec::new(), vec![Answer::about(&chain).der()]).unwrap();
+        judge(&chain, &evidence.knowing(Arc::new(newest)))
+    };
+    assert_eq!(knowing(0).facts.len(), 1);
+    assert!(unknown(&knowing(1)).contains("older than one from"), "{:?}", knowing(1));
+    // One from the future, or by a stranger, was not seen.
+    let later = Answer::about(&chain).with(|answer| {
+        (answer.produced, answer.this_update) = (Some(BEFORE), "20261122120001Z");
+    });
+    let other = Recipe::new().with_ocsp().make();
+    let foreign = Answer::about(&chain).with(|answer| answer.key = &other.keys[1]);
+    for nothing in [later, foreign] {
+        let found = nothing.judge();
+        assert_eq!(found.notary[0].seen_answers(), []);
+        unknown(&found);
+    }
 }
 
 #[test]

@@ -4,21 +4,26 @@ use std::sync::OnceLock;
 
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, CustomExtension,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, SigningKey as _,
 };
 use time::{Duration as Span, OffsetDateTime};
+
+use assay_admission::UnixTime;
 
 use super::*;
 
 const LIST: &str = "http://ca.example/ca.crl";
+const RESPONDER: &str = "http://ca.example/ocsp";
 
-/// A root and a leaf that names the root's list.
+/// A root, a leaf that names the root's list, and one of the same key that names its OCSP responder.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: Vec<u8>,
     root_pem: String,
     leaf: Vec<u8>,
+    answered_leaf: Vec<u8>,
     leaf_key: KeyPair,
 }
 
@@ -36,9 +41,14 @@ impl Authority {
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
         leaf.use_authority_key_identifier_extension = true;
+        let mut answered = leaf.clone();
+        // RFC 5280 §4.2.2.1: authorityInfoAccess with id-ad-ocsp.
+        let access = tlv(0x30, &tlv(0x30, &[OCSP, &tlv(0x86, RESPONDER.as_bytes())].concat()));
+        answered.custom_extensions = vec![CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access)];
         leaf.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![LIST.to_owned()] }];
-        let leaf = leaf.signed_by(&leaf_key, &issuer).unwrap().der().to_vec();
-        Self { issuer, root: certificate.der().to_vec(), root_pem: certificate.pem(), leaf, leaf_key }
+        let [leaf, answered_leaf] =
+            [leaf, answered].map(|leaf| leaf.signed_by(&leaf_key, &issuer).unwrap().der().to_vec());
+        Self { issuer, root: certificate.der().to_vec(), root_pem: certificate.pem(), leaf, answered_leaf, leaf_key }
     }
 
     /// The authority of the policy: one for all tests of a process.
@@ -67,8 +77,33 @@ impl Authority {
         list.signed_by(&self.issuer).unwrap().der().to_vec()
     }
 
+    /// The root's own OCSP answer to `request`, made so many hours ago, which ends in a day.
+    fn answer(&self, request: &[u8], hours: i64, is_revoked: bool) -> Vec<u8> {
+        const ECDSA_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+        let time = |seconds: i64| {
+            let text = UnixTime::from_seconds(now().seconds() + seconds).to_string().replace(['-', ':', 'T'], "");
+            tlv(0x18, text.as_bytes())
+        };
+        let sequence = |parts: &[&[u8]]| tlv(0x30, &parts.concat());
+        // OCSPRequest, TBSRequest, requestList and Request have one member each, and heads of two bytes.
+        let (id, made) = (&request[8..], time(-3_600 * hours));
+        // Its third part is the hash of the issuer's key, which names the responder too.
+        let responder = tlv(0xa2, &id[35..57]);
+        let status = if is_revoked { tlv(0xa1, &made) } else { tlv(0x80, &[]) };
+        let single = sequence(&[id, &status, &made, &tlv(0xa0, &time(86_400))]);
+        let tbs = sequence(&[&responder, &made, &sequence(&[&single])]);
+        let signature = [vec![0], self.issuer.key().sign(&tbs).unwrap()].concat();
+        let basic = sequence(&[&tbs, ECDSA_SHA256, &tlv(0x03, &signature)]);
+        let bytes = sequence(&[b"\x06\x09\x2b\x06\x01\x05\x05\x07\x30\x01\x01", &tlv(0x04, &basic)]);
+        sequence(&[b"\x0a\x01\x00", &tlv(0xa0, &bytes)])
+    }
+
     /// A Notary Project JWS over the image's manifest.
     fn sign(&self, image: &Image) -> Artifact {
+        self.sign_as(&self.leaf, image)
+    }
+
+    fn sign_as(&self, leaf: &[u8], image: &Image) -> Artifact {
         let descriptor = |document: &Document| {
             serde_json::json!({
                 "mediaType": document.media_type().as_str(),
@@ -90,7 +125,7 @@ impl Authority {
             self.leaf_key.serialized_der(),
         );
         let signature = pair.unwrap().sign(&SystemRandom::new(), format!("{protected}.{payload}").as_bytes()).unwrap();
-        let chain = [&self.leaf, &self.root].map(|der| BASE64_STANDARD.encode(der));
+        let chain = [leaf, &self.root].map(|der| BASE64_STANDARD.encode(der));
         let envelope = serde_json::json!({
             "payload": payload, "protected": protected,
             "signature": BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()), "header": { "x5c": chain },
@@ -109,6 +144,21 @@ impl Authority {
             blobs: vec![envelope],
         }
     }
+}
+
+const OCSP: &[u8] = b"\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x01";
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let head = match length {
+        0..0x80 => vec![tag, length.try_into().unwrap()],
+        _ => {
+            let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+            vec![tag, 0x82, high, low]
+        }
+    };
+    let minimal = if head.len() == 4 && head[2] == 0 { vec![tag, 0x81, head[3]] } else { head };
+    [minimal.as_slice(), content].concat()
 }
 
 fn named(common_name: &str) -> CertificateParams {
@@ -187,6 +237,63 @@ async fn an_older_list_does_not_bring_back_a_revoked_certificate() {
         std::fs::remove_file(kept.unwrap().path()).unwrap();
     }
     assert_eq!(scene.ask(&scene.restarted(), &image).await, Some(DenyCode::NotSatisfied));
+}
+
+#[tokio::test]
+async fn an_older_answer_does_not_bring_back_a_revoked_certificate() {
+    let authority = Authority::acme();
+    let answered = async || {
+        let (scene, image) = scene("enforce").await;
+        scene.plays(Fetcher::Brings(vec![authority.sign_as(&authority.answered_leaf, &image)]));
+        assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::EvidenceUnavailable));
+        assert_eq!(*scene.fetcher.urls.lock().unwrap(), [RESPONDER]);
+        let request = scene.fetcher.questions.lock().unwrap()[0].clone();
+        (scene, image, request)
+    };
+    let (fresh, image, request) = answered().await;
+    let (old, new) = (authority.answer(&request, 2, false), authority.answer(&request, 1, true));
+    fresh.lists(Some(old.clone()));
+    assert_eq!(fresh.ask(&fresh.judge, &image).await, None);
+
+    let (scene, image, _) = answered().await;
+    scene.lists(Some(new));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+    scene.lists(Some(old.clone()));
+    assert_eq!(scene.ask(&scene.judge, &image).await, Some(DenyCode::NotSatisfied));
+    // Not after a restart, not if what was kept is taken away, and not if somebody imports it.
+    let folder = scene.folder.path().join("evidence/revocation/answers");
+    for kept in std::fs::read_dir(&folder).unwrap() {
+        std::fs::remove_file(kept.unwrap().path()).unwrap();
+    }
+    let restarted = scene.restarted();
+    assert!(scene.ask(&restarted, &image).await.is_some());
+    restarted.evidence.revocation().import_answer(&old).unwrap();
+    assert!(scene.ask(&restarted, &image).await.is_some());
+    // One that is newer than the revocation counts.
+    scene.lists(Some(authority.answer(&request, 0, false)));
+    assert_eq!(scene.ask(&restarted, &image).await, None);
+}
+
+#[tokio::test]
+async fn an_answer_from_the_future_counts_for_nothing_and_holds_none_of_today_back() {
+    let authority = Authority::acme();
+    let (scene, image) = scene("enforce").await;
+    scene.plays(Fetcher::Brings(vec![authority.sign_as(&authority.answered_leaf, &image)]));
+    scene.ask(&scene.judge, &image).await;
+    let request = scene.fetcher.questions.lock().unwrap()[0].clone();
+    scene.lists(Some(authority.answer(&request, -2, false)));
+    assert!(scene.ask(&scene.judge, &image).await.is_some());
+    scene.lists(Some(authority.answer(&request, 1, false)));
+    assert_eq!(scene.ask(&scene.judge, &image).await, None);
+}
+
+#[tokio::test]
+async fn a_list_from_the_future_counts_for_nothing_and_holds_none_of_today_back() {
+    let (scene, image) = scene("enforce").await;
+    scene.lists(Some(Authority::acme().list(-2, false)));
+    assert!(scene.ask(&scene.judge, &image).await.is_some());
+    scene.lists(Some(Authority::acme().list(1, false)));
+    assert_eq!(scene.ask(&scene.judge, &image).await, None);
 }
 
 #[tokio::test]
