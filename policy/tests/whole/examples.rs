@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 
 use crate::scene::{Authority, Given, Image, Key, attest, decide, labelled, policy, requested, sign_keyless, told};
 use assay_admission::{CandidateName, Gate};
-use assay_verify::Artifact;
+use assay_verify::{Artifact, RevocationEvidence};
 use toml::Table;
 
 fn folder(name: &str) -> PathBuf {
@@ -26,7 +26,7 @@ fn check(name: &str) {
         let signatures = case.get("signatures").unwrap().as_array().unwrap();
         let artifacts: Vec<Artifact> =
             signatures.iter().map(|signature| signature_of(signature.as_table().unwrap(), &image)).collect();
-        let given = Given::new(&image, &names, &artifacts);
+        let given = Given { revocation: revocation_of(text("list")), ..Given::new(&image, &names, &artifacts) };
         for (gate, chain) in [(Gate::Unpack, Some(image.chain)), (Gate::Ask, None)] {
             let decision = decide(&policy, gate, chain, std::slice::from_ref(&given));
             let about = text("about").unwrap();
@@ -39,6 +39,16 @@ fn name_of(value: &toml::Value) -> CandidateName {
     match value {
         toml::Value::Table(table) => labelled(table.get("label").unwrap().as_str().unwrap()),
         other => requested(other.as_str().unwrap()),
+    }
+}
+
+fn revocation_of(list: Option<&str>) -> RevocationEvidence {
+    match list {
+        None => RevocationEvidence::default(),
+        Some("fresh") => Authority::acme().list(1, false),
+        Some("old") => Authority::acme().list(8, false),
+        Some("revokes") => Authority::acme().list(1, true),
+        Some(other) => panic!("list = {other:?}"),
     }
 }
 
@@ -83,6 +93,11 @@ fn notary_certificates() {
 }
 
 #[test]
+fn revocable_certificates() {
+    check("revocable-certificates");
+}
+
+#[test]
 fn keyless() {
     check("keyless");
 }
@@ -113,6 +128,7 @@ fn every_folder_is_an_example_that_is_run() {
         "mixed-registries",
         "notary-certificates",
         "observe-first",
+        "revocable-certificates",
         "two-of-three",
     ];
     assert_eq!(folders, run);

@@ -19,7 +19,8 @@ use assay_admission::{
 };
 use assay_policy::{AskedChain, Case, CaseImage, Collection, Decision, ImageState, Material, Policy, PolicyDocument};
 use assay_verify::{
-    Artifact, AttestationFindings, BoundImage, Budget, Evidence, Findings, bind, verify, verify_attestations,
+    Artifact, AttestationFindings, BoundImage, Budget, Evidence, Findings, RevocationEvidence, bind, verify,
+    verify_attestations,
 };
 use serde_json::json;
 
@@ -164,6 +165,8 @@ pub(crate) struct Given {
     pub(crate) unbound: Option<Reason>,
     /// Whether its documents are left out of the question.
     pub(crate) is_alike: bool,
+    /// What is known of revoked certificates.
+    pub(crate) revocation: RevocationEvidence,
 }
 
 impl Given {
@@ -175,6 +178,7 @@ impl Given {
             collection: Collection::Complete,
             unbound: None,
             is_alike: false,
+            revocation: RevocationEvidence::default(),
         }
     }
 
@@ -189,7 +193,10 @@ impl Given {
 
     fn findings(&self, policy: &Policy) -> Findings {
         match Evidence::new(self.artifacts.clone()) {
-            Ok(evidence) => verify(&self.image.bound(), &evidence, policy.trust(), NOW, &mut Budget::default()),
+            Ok(evidence) => {
+                let evidence = evidence.with_revocation(self.revocation.clone());
+                verify(&self.image.bound(), &evidence, policy.trust(), NOW, &mut Budget::default())
+            }
             Err(limit) => Findings { limit: Some(limit), ..Findings::default() },
         }
     }

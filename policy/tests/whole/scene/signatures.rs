@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use assay_admission::{Descriptor, Digest, Document, MediaType};
-use assay_verify::{Artifact, FoundBy};
+use assay_verify::{Artifact, FoundBy, RevocationEvidence, RevocationList};
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
@@ -13,11 +13,17 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 use serde_json::json;
+use time::{Duration, OffsetDateTime};
 
-use super::{descriptor, document};
+use super::{NOW, descriptor, document};
+
+/// Where Cid's certificate says that the authority's revocation list lies; those of Ann and Bob name none.
+const LIST: &str = "http://ca.acme.example/ca.crl";
+const CIDS_SERIAL: u64 = 77;
 
 /// A key whose secret is made from its name.
 #[derive(Clone, Debug)]
@@ -77,6 +83,7 @@ impl Key {
 
 /// A root certificate, and leaves below it by their common name.
 pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
     root: Vec<u8>,
     root_pem: String,
     leaves: BTreeMap<&'static str, (Vec<u8>, KeyPair)>,
@@ -86,14 +93,14 @@ impl Authority {
     /// One authority for all tests of a process: keys are random.
     pub(crate) fn acme() -> &'static Self {
         static ACME: OnceLock<Authority> = OnceLock::new();
-        ACME.get_or_init(|| Self::new(&["Ann", "Bob"]))
+        ACME.get_or_init(|| Self::new(&["Ann", "Bob", "Cid"]))
     }
 
     fn new(names: &[&'static str]) -> Self {
         let root_key = KeyPair::generate().unwrap();
         let mut root = named("Root");
         root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = root.self_signed(&root_key).unwrap();
         let issuer = Issuer::new(root, root_key);
         let leaf = |name: &&'static str| {
@@ -102,10 +109,15 @@ impl Authority {
             leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
             leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
             leaf.use_authority_key_identifier_extension = true;
+            if *name == "Cid" {
+                leaf.serial_number = Some(SerialNumber::from(CIDS_SERIAL));
+                leaf.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![LIST.to_owned()] }];
+            }
             (*name, (leaf.signed_by(&key, &issuer).unwrap().der().to_vec(), key))
         };
         Self {
             leaves: names.iter().map(leaf).collect(),
+            issuer,
             root: certificate.der().to_vec(),
             root_pem: pem("CERTIFICATE", certificate.der()),
         }
@@ -113,6 +125,27 @@ impl Authority {
 
     pub(crate) fn root_pem(&self) -> String {
         self.root_pem.clone()
+    }
+
+    /// The authority's revocation list, made so many days ago and good for thirty, with Cid's certificate on it or not.
+    pub(crate) fn list(&self, days: i64, has_cid: bool) -> RevocationEvidence {
+        let made = OffsetDateTime::from_unix_timestamp(NOW.seconds()).unwrap() - Duration::days(days);
+        let cid = RevokedCertParams {
+            serial_number: SerialNumber::from(CIDS_SERIAL),
+            revocation_time: made,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: made,
+            next_update: made + Duration::days(30),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: if has_cid { vec![cid] } else { vec![] },
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let der = list.signed_by(&self.issuer).unwrap().der().to_vec();
+        RevocationEvidence::new(vec![RevocationList { url: LIST.to_owned(), der }], Vec::new()).unwrap()
     }
 
     /// A Notary Project JWS of `subject` by `C=DE,ST=Berlin,O=Acme,CN=<name>`, that expires at `expiry` (RFC 3339) if given.
