@@ -290,8 +290,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = RevocationStore::open(folder.path()).unwrap();
         let brought = |der: &[u8]| Brought::list(URL.to_owned(), der.to_vec());
+        let before = store.revision();
         store.note([&seen(10, b"new")], &brought(b"new")).unwrap();
         let revision = store.revision();
+        assert!(revision > before, "what was remembered would go on");
         store.note([&seen(9, b"old")], &brought(b"old")).unwrap();
         store.note([&seen(10, b"new")], &brought(b"new")).unwrap();
         assert_eq!((store.revision(), kept(&store)), (revision, vec![b"new".to_vec()]));
@@ -301,6 +303,38 @@ mod tests {
         assert_eq!(store.newest().values().copied().collect::<Vec<_>>(), [UnixTime::from_seconds(10)]);
         store.note([&seen(11, b"newer")], &brought(b"newer")).unwrap();
         assert_eq!(kept(&store), [b"newer".to_vec()]);
+    }
+
+    #[test]
+    fn the_newest_answer_of_each_request_is_kept_and_its_mark_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = RevocationStore::open(folder.path()).unwrap();
+        let seen = |about: &[u8], made: i64, der: &[u8]| SeenAnswer {
+            about: Digest::sha256(about),
+            made: UnixTime::from_seconds(made),
+            content: Digest::sha256(der),
+            source: SeenAt::Answer(about.to_vec()),
+        };
+        let note = |store: &RevocationStore, about: &[u8], made: i64, der: &[u8]| {
+            store.note([&seen(about, made, der)], &Brought::answer(der.to_vec())).unwrap();
+        };
+        let kept = |store: &RevocationStore, about: &[u8]| {
+            let source = RevocationSource::Responder { url: String::new(), request: about.to_vec() };
+            store.kept_for([&source]).answers
+        };
+        note(&store, b"one", 10, b"new");
+        note(&store, b"other", 5, b"of another");
+        note(&store, b"one", 9, b"old");
+        assert_eq!(
+            (kept(&store, b"one"), kept(&store, b"other")),
+            (vec![b"new".to_vec()], vec![b"of another".to_vec()])
+        );
+        let store = RevocationStore::open(folder.path()).unwrap();
+        note(&store, b"one", 9, b"old");
+        assert_eq!(kept(&store, b"one"), [b"new".to_vec()]);
+        assert_eq!(store.newest().get(&Digest::sha256(b"one")), Some(&UnixTime::from_seconds(10)));
+        note(&store, b"one", 11, b"newer");
+        assert_eq!(kept(&store, b"one"), [b"newer".to_vec()]);
     }
 
     #[test]
