@@ -63,7 +63,10 @@ pub(crate) const MAX_TLS_PROFILES: usize = 16;
 /// An idle connection is worth keeping between two collections of one pod's images, not longer: memory at rest.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Attempts to add a referrer to the fallback tag's index when others write it at the same time.
-pub(crate) const MAX_INDEX_ATTEMPTS: usize = 4;
+pub(crate) const MAX_INDEX_ATTEMPTS: usize = 12;
+/// After it, who had read that index before has written it, unless its registry takes longer for two requests. Up to a quarter of a
+/// second more, so that writers part.
+pub(crate) const INDEX_PAUSE: Duration = Duration::from_millis(150);
 /// A revocation list of 4 MiB has about 100,000 entries; the verifier reads no larger one.
 pub(crate) const MAX_LIST_BYTES: usize = 4 << 20;
 /// OCSP answers have 0.5 to 3 KiB.

@@ -1,7 +1,7 @@
 //! Writes blobs, manifests and signatures to the registry itself, never to a mirror. Where the registry has no referrers
 //! API, a signature is listed under the fallback tag, in the layout that cosign and notation read and write.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use assay_admission::{Descriptor, Digest, Document, MediaType};
 use hyper::{
@@ -137,10 +137,12 @@ impl Remote {
     }
 
     /// Adds `descriptor` to the index under the subject's fallback tag. The registry cannot do that in one step, so the
-    /// result is read again: who lost against another writer tries again.
+    /// result is read again, and once more when those who had read the index before are done: who lost against another
+    /// writer tries again.
     async fn list_under_tag(&self, new: &NewReferrer<'_>, descriptor: &Descriptor) -> Result<(), Error> {
         let tag = fallback_tag(&new.subject.digest);
         let endpoint = self.registry()?;
+        let (mut has_written, mut has_waited) = (false, false);
         for _ in 0..caps::MAX_INDEX_ATTEMPTS {
             let mut index = match self.manifest_at(endpoint, &tag, None).await {
                 Ok(document) => self.index(&tag, &document)?,
@@ -153,7 +155,13 @@ impl Remote {
             let list = index.get_mut("manifests").and_then(Value::as_array_mut);
             let list = list.ok_or_else(|| Error::malformed(self.name(&tag), Malformation::Rule("it has no list")))?;
             if list.iter().any(|entry| entry.get("digest").and_then(Value::as_str) == Some(&digest)) {
-                return Ok(());
+                if !has_written || has_waited {
+                    return Ok(());
+                }
+                let own = descriptor.digest.value().first().copied().unwrap_or_default();
+                tokio::time::sleep(caps::INDEX_PAUSE + Duration::from_millis(own.into())).await;
+                has_waited = true;
+                continue;
             }
             let entry = NewDescriptor {
                 media_type: descriptor.media_type.as_str(),
@@ -165,6 +173,7 @@ impl Remote {
             list.push(serde_json::to_value(entry).expect("strings and numbers always serialise"));
             let bytes = serde_json::to_vec(&index).expect("a JSON value always serialises");
             self.put_manifest(Some(&tag), &document(MediaType::OCI_INDEX, bytes, &self.name(&tag))?).await?;
+            (has_written, has_waited) = (true, false);
         }
         // The last attempt is looked at too.
         let index = self.manifest_at(endpoint, &tag, None).await?;

@@ -154,6 +154,18 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Whether the rule asks for signatures, and for none by this signer.
+    pub(crate) fn is_nobody(&self, signer: &Signer) -> bool {
+        self.rule.is_some_and(|rule| match &rule.demand {
+            Demand::Unsigned => false,
+            Demand::Requirements(requirements) => {
+                let mut thresholds =
+                    requirements.iter().filter(|one| matches!(one, Requirement::Signatures(_))).peekable();
+                thresholds.peek().is_some() && !thresholds.any(|threshold| threshold.counts(signer))
+            }
+        })
+    }
+
     /// The repository that a signature names must be the one that the image is judged under (containers/image's
     /// `matchRepository`). A digest in it must be the image's.
     fn objection_to_identity(&self, identity: &str, image: &BoundImage) -> Option<String> {

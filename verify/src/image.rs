@@ -16,11 +16,12 @@ mod claim;
 
 pub use claim::claim_of;
 
-/// An image whose documents are bound to each other. Only [`bind`] makes one.
+/// An image whose documents are bound to each other. Only [`bind`] and [`bind_manifest`] make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundImage {
     manifest: Descriptor,
     indexes: Vec<Descriptor>,
+    left_out: Vec<(Digest, BindError)>,
     config: Digest,
     chains: Vec<Digest>,
     layers: Vec<Digest>,
@@ -173,15 +174,30 @@ impl BindError {
 /// # Errors
 /// [`BindError`]: a document is missing, malformed, or contradicts another.
 pub fn bind(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> Result<BoundImage, BindError> {
+    let bound = bind_manifest(claim, documents, platform)?;
+    match bound.left_out.first() {
+        Some((_, error)) => Err(error.clone()),
+        None => Ok(bound),
+    }
+}
+
+/// [`bind`] for an image that is known by its manifest: anybody may push an index that lists it. An index that does not bind is left
+/// out: nothing that was signed for it counts, and what was signed for the manifest or another index does.
+///
+/// # Errors
+/// [`BindError`]: manifest or config is missing, malformed, or contradicts the other.
+pub fn bind_manifest(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> Result<BoundImage, BindError> {
     let manifest_document = find(documents, &claim.manifest)?;
     let manifest = oci::parse_manifest(manifest_document).map_err(|error| malformed(&claim.manifest, error))?;
     let descriptor = manifest_document.descriptor();
     let config = bind_config(claim, &manifest, documents)?;
-    let indexes = claim
-        .indexes
-        .iter()
-        .map(|index| bind_index(index, &descriptor, documents))
-        .collect::<Result<Vec<_>, BindError>>()?;
+    let (mut indexes, mut left_out) = (Vec::new(), Vec::new());
+    for index in &claim.indexes {
+        match bind_index(index, &descriptor, documents) {
+            Ok(descriptor) => indexes.push(descriptor),
+            Err(error) => left_out.push((*index, error)),
+        }
+    }
     let own = own_platform(&config).map_err(|error| BindError::Malformed {
         digest: claim.config,
         field: "os, architecture, variant",
@@ -190,6 +206,7 @@ pub fn bind(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> R
     Ok(BoundImage {
         manifest: descriptor,
         indexes,
+        left_out,
         config: claim.config,
         chains: chain_ids(&config.diff_ids),
         layers: manifest.layers.iter().map(|layer| layer.descriptor.digest).collect(),
@@ -210,6 +227,12 @@ impl BoundImage {
     #[must_use]
     pub fn indexes(&self) -> &[Descriptor] {
         &self.indexes
+    }
+
+    /// Indexes that were said to list the manifest and do not bind, with the reason. Nothing that was signed for one counts.
+    #[must_use]
+    pub fn left_out(&self) -> &[(Digest, BindError)] {
+        &self.left_out
     }
 
     /// The config's digest.

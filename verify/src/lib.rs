@@ -33,7 +33,7 @@ pub use attestation::{
 pub use blob::{BlobSignature, verify_blob};
 pub use evidence::{Artifact, Evidence, FoundBy, RevocationEvidence, RevocationList};
 pub use facts::{Fact, Findings, Format, Rejection, RejectionReason, Signer, Tolerated};
-pub use image::{BindError, BoundImage, bind, claim_of};
+pub use image::{BindError, BoundImage, bind, bind_manifest, claim_of};
 pub use limits::{Budget, LimitReached};
 pub use name::{DistinguishedNamePattern, PatternError};
 pub use notation::{

@@ -11,7 +11,7 @@ use assay_admission::{
     Platform, Purpose, Reason, Subject,
 };
 use assay_policy::{AskedChain, Decision};
-use assay_verify::{Artifact, BindError, BoundImage, RevocationSource, bind, claim_of};
+use assay_verify::{Artifact, BindError, BoundImage, RevocationSource, bind, bind_manifest, claim_of};
 
 use super::{Judge, pulled::ExactNames};
 use crate::{
@@ -35,8 +35,10 @@ pub(crate) struct OpenCase {
     pub(super) images: Vec<OpenImage>,
     /// Images whose documents were left out of the question.
     pub(super) alike: Vec<ImageClaim>,
-    /// Documents that came from the registry rather than from the gate.
-    fetched: Vec<Document>,
+    /// Documents of the images, from the gate or from the registry.
+    documents: Documents,
+    /// Whether the registry brought them.
+    was_resolved: bool,
     /// Revocation lists and OCSP answers.
     pub(super) brought: Brought,
     /// Where revocation was asked about already.
@@ -64,6 +66,7 @@ pub(super) fn is_settled(decision: &Decision) -> bool {
             let mut refused = decision.images().iter().filter(|image| !image.admitted).peekable();
             match refused.peek() {
                 None => is_final(first.code),
+                // What a rule wants comes before names that no rule covers.
                 Some(_) => refused.all(|image| image.reasons.first().is_some_and(|reason| is_final(reason.code))),
             }
         }
@@ -108,15 +111,17 @@ impl Judge {
                     .iter()
                     .enumerate()
                     .map(|(place, claim)| {
-                        let mut image = OpenImage::bind(claim, request.documents(), request.platform());
-                        if image.bound.is_ok() {
+                        let bound = bind_manifest(claim, request.documents(), request.platform());
+                        let mut image = OpenImage::new(claim.clone(), bound, Vec::new());
+                        if image.bound.as_ref().is_ok_and(|bound| bound.left_out().is_empty()) {
                             image.claim.names = exact.of(place, &claim.names);
                         }
                         image
                     })
                     .collect(),
                 alike: alike.clone(),
-                fetched: Vec::new(),
+                documents: request.documents().clone(),
+                was_resolved: false,
                 brought: Brought::default(),
                 asked: HashSet::new(),
             },
@@ -180,10 +185,10 @@ impl Judge {
             Some(Err(error)) => return Err(fetched.problems.first().cloned().unwrap_or_else(|| reason_of(&error))),
             None => return Err(Reason::new(DenyCode::Internal, "no claim was made")),
         };
-        let mut image = OpenImage::bind(&claim, &documents, platform);
+        let bound = bind(&claim, &documents, platform);
+        let mut image = OpenImage::new(claim, bound, fetched.problems);
         image.artifacts.clone_from(&fetched.artifacts);
         image.fresh = fetched.artifacts;
-        image.problems = fetched.problems;
         image.was_collected = was_collected;
         Ok(OpenCase {
             gate: request.gate(),
@@ -191,7 +196,8 @@ impl Judge {
             chain: None,
             images: vec![image],
             alike: Vec::new(),
-            fetched: fetched.documents.into_values().collect(),
+            was_resolved: !fetched.documents.is_empty(),
+            documents: fetched.documents,
             brought: Brought::default(),
             asked: HashSet::new(),
         })
@@ -256,16 +262,9 @@ impl Judge {
 }
 
 impl OpenImage {
-    fn bind(claim: &ImageClaim, documents: &Documents, platform: &Platform) -> Self {
-        let bound = bind(claim, documents, platform).map(Arc::new).map_err(|error| reason_of(&error));
-        Self {
-            claim: claim.clone(),
-            bound,
-            artifacts: Vec::new(),
-            fresh: Vec::new(),
-            problems: Vec::new(),
-            was_collected: None,
-        }
+    fn new(claim: ImageClaim, bound: Result<BoundImage, BindError>, problems: Vec<Reason>) -> Self {
+        let bound = bound.map(Arc::new).map_err(|error| reason_of(&error));
+        Self { claim, bound, artifacts: Vec::new(), fresh: Vec::new(), problems, was_collected: None }
     }
 
     /// The documents whose signatures count for this image.
@@ -296,9 +295,15 @@ impl OpenCase {
         }
     }
 
-    /// What was collected and is not kept yet.
-    pub(super) fn into_collected(self) -> (Vec<Document>, Vec<Artifact>) {
-        (self.fetched, self.images.into_iter().flat_map(|image| image.fresh).collect())
+    /// What was collected and is not kept yet, with the documents of each image for which something was: it can be verified by name
+    /// again without a registry.
+    pub(super) fn into_collected(mut self) -> (Vec<Document>, Vec<Artifact>) {
+        let collected = self.images.iter().filter(|image| self.was_resolved || !image.fresh.is_empty());
+        let digests: BTreeSet<Digest> = collected
+            .flat_map(|image| [image.claim.manifest, image.claim.config].into_iter().chain(image.claim.indexes.clone()))
+            .collect();
+        let documents = digests.iter().filter_map(|digest| self.documents.remove(digest)).collect();
+        (documents, self.images.into_iter().flat_map(|image| image.fresh).collect())
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -143,6 +146,26 @@ async fn the_manifest_has_the_layout_that_its_tool_writes() {
         }
         assert_eq!(manifest, expected);
     }
+}
+
+#[tokio::test]
+async fn a_signature_that_a_slower_writer_dropped_from_the_list_is_listed_again() {
+    let path = format!("/v2/app/manifests/sha256-{}", subject().digest.hex());
+    let store = Arc::new(Mutex::new(Store::default()));
+    let (shared, tag, looks) = (store.clone(), path.clone(), AtomicUsize::new(0));
+    let registry = Registry::start(move |seen, _| {
+        let mut store = shared.lock().unwrap();
+        let answer = take(&mut store, seen, false);
+        // The first look finds nothing, the second what was written; then comes one who had looked before that.
+        if seen.method == "GET" && seen.path() == tag && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+            store.0.remove(&tag);
+        }
+        answer
+    });
+    let (descriptor, listed) = open(&registry).push_referrer(&signature(&subject(), b"one", false)).await.unwrap();
+    assert_eq!(listed, Listed::UnderFallbackTag);
+    let index: Value = serde_json::from_slice(&store.lock().unwrap().0[&path].1).unwrap();
+    assert_eq!(index["manifests"][0]["digest"], json!(descriptor.digest.to_string()));
 }
 
 #[tokio::test]

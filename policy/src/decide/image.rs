@@ -131,7 +131,10 @@ impl Policy {
     /// Blocked digests deny in every mode and under every name, wherever the image has them.
     fn blocked(&self, image: &CaseImage<'_>, names: &[&CandidateName]) -> Option<Reason> {
         let indexes: Vec<&Digest> = match &image.state {
-            ImageState::Bound { image: bound, .. } => bound.indexes().iter().map(|index| &index.digest).collect(),
+            ImageState::Bound { image: bound, .. } => {
+                let left_out = bound.left_out().iter().map(|(index, _)| index);
+                bound.indexes().iter().map(|index| &index.digest).chain(left_out).collect()
+            }
             ImageState::Alike(indexes) => indexes.iter().collect(),
             ImageState::Unbound(_) => Vec::new(),
         };
@@ -205,7 +208,9 @@ fn weigh<'a>(gate: Gate, image: &CaseImage<'a>, names: &[&CandidateName], judged
 
 /// Every name has to admit.
 fn weigh_all<'a>(image: &CaseImage<'a>, names: &[&CandidateName], judged: Vec<Judged<'_>>) -> JudgedImage<'a> {
-    let refusing: Vec<&Judged<'_>> = judged.iter().filter(|judged| !judged.admits()).collect();
+    let mut refusing: Vec<&Judged<'_>> = judged.iter().filter(|judged| !judged.admits()).collect();
+    // What is wanted of a name that a rule covers can still be found; of another it cannot.
+    refusing.sort_by_key(|judged| judged.reading.rule.is_none());
     let (strength, reasons, deciding) = if let Some(first) = refusing.first() {
         (Strength::Refused, distinct_reasons(&refusing), Some(*first))
     } else {

@@ -22,7 +22,9 @@ pub(super) fn of(state: &ImageState<'_>, reading: Option<&Reading<'_>>) -> (Vec<
         |rejection: &&Rejection| findings.tolerated.iter().any(|one| rejection.envelope == Some(*one.fact.envelope()));
     let rejections = findings.rejections.iter().filter(|rejection| !is_tolerated(rejection)).map(ToString::to_string);
     let unproved = attestations.rejections.iter().filter(|rejection| rejection.reason != RejectionReason::Signature);
-    (bounded(facts.chain(tolerated).chain(attested)), bounded(rejections.chain(unproved.map(ToString::to_string))))
+    let left_out = image.left_out().iter().map(|(index, why)| format!("index {index} does not count: {why}"));
+    let unproved = unproved.map(ToString::to_string).chain(left_out);
+    (bounded(facts.chain(tolerated).chain(attested)), bounded(rejections.chain(unproved)))
 }
 
 fn who(signer: &Signer) -> String {
@@ -48,6 +50,8 @@ fn of_fact(fact: &Fact, image: &BoundImage, reading: Option<&Reading<'_>>) -> St
     let objection = reading.and_then(|reading| reading.objection(reading.rule?, image, fact));
     if let Some(objection) = objection {
         text += &format!(", but it does not count: {objection}");
+    } else if reading.is_some_and(|reading| reading.is_nobody(fact.signer())) {
+        text += ", but it does not count: the rule asks for other signers";
     }
     text
 }

@@ -1,7 +1,7 @@
 //! Images whose documents belong together, and images where one thing does not.
 
 use assay_admission::{Digest, Document, Documents, ImageClaim, MAX_DOCUMENT_BYTES, MediaType, Platform};
-use assay_verify::{BindError, bind, claim_of};
+use assay_verify::{BindError, bind, bind_manifest, claim_of};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -256,6 +256,29 @@ fn an_index_must_list_the_manifest_once_with_size_and_type() {
         entries.push(entries[0].clone());
     });
     assert!(matches!(result, Err(BindError::ListedTwice { .. })), "{result:?}");
+}
+
+#[test]
+fn an_index_that_does_not_bind_is_left_out_of_an_image_that_is_known_by_its_manifest() {
+    let honest = Recipe::new().make();
+    let mut twice = Recipe::new();
+    let entries = twice.index["manifests"].as_array_mut().unwrap();
+    entries.push(entries[0].clone());
+    let (other, documents) = twice.make();
+    let mut claim = honest.0.clone();
+    claim.indexes.extend(other.indexes.clone());
+    let documents = honest.1.into_iter().chain(documents).collect();
+    let bound = bind_manifest(&claim, &documents, &amd64()).unwrap();
+    let subjects: Vec<Digest> = bound.subjects().map(|subject| subject.digest).collect();
+    assert_eq!(subjects, [claim.manifest, claim.indexes[0]]);
+    assert!(
+        matches!(bound.left_out(), [(index, BindError::ListedTwice { .. })] if *index == claim.indexes[1]),
+        "{bound:?}"
+    );
+    // Asked for by name, such an image is refused; and nothing is left out of the image itself.
+    assert!(matches!(bind(&claim, &documents, &amd64()), Err(BindError::ListedTwice { .. })));
+    let without: Documents = documents.into_iter().filter(|(digest, _)| *digest != claim.config).collect();
+    assert_eq!(bind_manifest(&claim, &without, &amd64()), Err(BindError::Missing { digest: claim.config }));
 }
 
 #[test]

@@ -101,3 +101,65 @@ async fn an_answer_to_an_extraction_is_none_to_a_use_and_the_other_way_round() {
         assert_eq!(scene.judge.counts().cache_hits.load(Ordering::SeqCst) > hits, from_memory, "{purpose:?}");
     }
 }
+
+/// The question about an image, changed before it is asked.
+fn changed(image: &Image, purpose: Purpose, change: impl FnOnce(&mut ImageClaim, &mut Documents)) -> AdmissionRequest {
+    let asked = image.request();
+    let Subject::Chain { chain, mut images, alike, .. } = asked.subject().clone() else { panic!("a chain") };
+    let mut documents = asked.documents().clone();
+    change(&mut images[0], &mut documents);
+    let subject = Subject::Chain { chain, purpose, images, alike };
+    AdmissionRequest::new(Gate::Unpack, asked.namespace().clone(), asked.platform().clone(), subject, documents)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_name_that_no_rule_covers_does_not_keep_signatures_from_being_asked_for() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let image = Image::new("a");
+    let names = |count: u32| {
+        // They sort before the name that the rule covers, and are more than are told.
+        let more = (0..count).map(|number| CandidateName {
+            reference: format!("0.example/x:{number}").parse().unwrap(),
+            source: NameSource::ImageRecord,
+        });
+        changed(&image, Purpose::Use, |claim, _| claim.names.extend(more))
+    };
+    assert_eq!(code(&scene.judge.admit(names(1), None).await), Some(DenyCode::NoSignature));
+    scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
+    assert_eq!(code(&scene.restarted().admit(names(20), None).await), None);
+}
+
+#[tokio::test]
+async fn an_index_that_lists_a_signed_image_twice_takes_nothing_from_it_and_gives_nothing() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let image = Image::new("a");
+    let entry = format!(
+        r#"{{"mediaType":"{}","digest":"{}","size":{}}}"#,
+        MediaType::OCI_MANIFEST,
+        image.manifest.digest(),
+        image.manifest.bytes().len()
+    );
+    let index =
+        format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{entry},{entry}]}}"#, MediaType::OCI_INDEX);
+    let index = document(MediaType::OCI_INDEX, index.into_bytes());
+    let request = || {
+        changed(&image, Purpose::Extraction, |claim, documents| {
+            claim.indexes.push(*index.digest());
+            documents.insert(*index.digest(), index.clone());
+        })
+    };
+    let refused = scene.judge.admit(request(), None).await;
+    assert_eq!(code(&refused), Some(DenyCode::NoSignature));
+    assert!(refused.because().iter().any(|line| line.ends_with("more than once")), "{refused:?}");
+    scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
+    assert_eq!(code(&scene.judge.admit(request(), None).await), None);
+    // What is blocked stays blocked.
+    let rules = format!(
+        "[[blocked]]\ndigest = \"{}\"\nreason = \"x\"\n[[rules]]\nname = \"r\"\nimages = [\"r.example/**\"]\n\
+         require = [{{ signatures = 1, of = [\"ci\"] }}]\n",
+        index.digest()
+    );
+    scene.apply_rules(2, "enforce", true, &rules).await;
+    assert_eq!(code(&scene.judge.admit(request(), None).await), Some(DenyCode::Blocked));
+}

@@ -162,7 +162,7 @@ async fn an_index_that_was_pulled_names_the_manifests_that_it_lists_and_no_other
     assert_eq!(answer(&scene, by_name(Gate::Pull, "r.example:6000/app:1", *index.digest())).await, None);
     assert_eq!(answer(&scene, by_label(Gate::Unpack, &image, "r.example/app", &[&index])).await, None);
     let foreign = by_label(Gate::Unpack, &other, "r.example/app", &[&index]);
-    assert_eq!(answer(&scene, foreign).await, Some(DenyCode::Malformed));
+    assert_eq!(answer(&scene, foreign).await, Some(DenyCode::NoSignature));
 }
 
 #[tokio::test]
