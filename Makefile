@@ -37,6 +37,7 @@ ci: setup
 # What Assay costs, beside its peers; docs/performance.md says how to read it.
 bench: setup
 	cargo build --workspace --bins --release --locked
+	cargo bench --package assay-verify --bench verification --locked
 	cargo bench --package assay-integration --locked
 
 # Every parser and the whole of verification, with random changes of real inputs: TIME seconds each, TARGETS= picks some.

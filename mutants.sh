@@ -11,6 +11,8 @@ program=$cache/cargo/bin/cargo-mutants
 out=target/mutants.out
 # Of its own, and kept: the copy that is changed lies elsewhere each time.
 export CARGO_TARGET_DIR="$PWD/target/mutants"
+# Each place costs a build, which is shorter without line numbers.
+export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
 
 main() {
     what=$1
@@ -35,9 +37,9 @@ change() {
     code=0
     run --in-diff target/change.diff --baseline skip --timeout 300 || code=$?
     case $code in
-    # 2 and 3: some went unnoticed, or ran too long. 124 and 130: stopped here; what was judged until then is judged.
+    # 2 and 3: some went unnoticed, or ran too long. 124, 130 and 137: stopped here; what was judged until then is judged.
     0 | 2 | 3) ;;
-    124 | 130) echo "mutants: stopped after ten minutes; $(grep -c . "$out/caught.txt" || true) were noticed until then" ;;
+    124 | 130 | 137) echo "mutants: stopped after ten minutes; $(grep -c . "$out/caught.txt" || true) were noticed until then" ;;
     *) fail "cargo-mutants ended with $code" ;;
     esac
     [ ! -s "$out/missed.txt" ] || { echo "mutants: no test noticed these:" && cat "$out/missed.txt"; }
@@ -48,9 +50,10 @@ run() {
     tool=cargo
     ! cargo nextest --version >/dev/null 2>&1 || tool=nextest
     limit=
-    [ "$what" = whole ] || limit="timeout --signal=INT 10m"
+    [ "$what" = whole ] || limit="timeout --signal=INT --kill-after=30s 10m"
     # shellcheck disable=SC2086 # two words or none
-    $limit "$program" mutants --test-tool "$tool" --output target "$@"
+    # Stopped at its limit, the tool would tell where it was in its own code.
+    RUST_BACKTRACE=0 $limit "$program" mutants --test-tool "$tool" --output target "$@"
 }
 
 install_it() {

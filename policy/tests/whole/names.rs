@@ -3,7 +3,7 @@
 use crate::scene::{
     Given, Image, Key, ONE, TWO, decide, decide_for, labelled, prod, requested, rule, told, unpack, with,
 };
-use assay_admission::{DenyCode, Digest, Gate, Outcome, Purpose, Reason};
+use assay_admission::{CandidateName, DenyCode, Digest, Gate, Outcome, Purpose, Reason};
 use assay_policy::AskedChain;
 
 #[test]
@@ -146,4 +146,32 @@ fn an_import_without_a_name_is_told_how_to_get_one() {
     let Outcome::Deny { first, .. } = named.outcome() else { panic!("{named:?}") };
     assert_eq!(first, &Reason::new(DenyCode::NoRule, "docker.io/library/app (requested)"));
     assert!(first.to_string().contains("use the name that it was signed for"), "{first}");
+}
+
+#[test]
+fn signatures_of_a_name_without_its_port_are_looked_for_at_each_port_that_a_scope_for_it_has() {
+    let pinned = format!("\"r.example:3/app@{}\"", Digest::sha256(b"x"));
+    let rules = [
+        rule("one", "\"r.example:1/**\"", ONE),
+        rule("two", "\"r.example:2/app\"", ONE),
+        rule("three", &pinned, ONE),
+        rule("other", "\"x.example:4/**\"", ONE),
+        rule("all", "\"**\"", ONE),
+    ];
+    let policy = with("enforce", &rules);
+    let looked = |name: CandidateName| -> Vec<String> {
+        policy
+            .repositories_for(&name)
+            .iter()
+            .map(|repository| format!("{}/{}", repository.host(), repository.path()))
+            .collect()
+    };
+    let three = ["r.example:1/app", "r.example:2/app", "r.example:3/app"];
+    assert_eq!(looked(labelled("r.example/app")), three);
+    // Not at the ports of scopes for something else.
+    assert_eq!(looked(labelled("r.example/web")), ["r.example:1/web"]);
+    assert_eq!(looked(labelled("y.example/app")), ["y.example/app"]);
+    // Who asked for a name said which port.
+    assert_eq!(looked(requested("r.example/app")), ["r.example/app"]);
+    assert_eq!(looked(requested("r.example:2/app")), ["r.example:2/app"]);
 }
