@@ -151,8 +151,12 @@ impl Demo {
         say!("  this policy:\n");
         policy.document().lines().for_each(|line| say!("    {line}"));
         let uses = [KeyUse { label: "ci-release", purpose: "image", peers: &[0] }];
-        let host = Host::reserve(version, registry)?.with_token(token, &uses)?.up(&policy)?;
+        let host = Host::reserve(version, registry)?.with_token(token, &uses)?.with_pull_gate()?.up(&policy)?;
         say!("\n  assayd, assay-keyd, assay-fetch and containerd-assay-grpc, each under its own uid");
+        match version {
+            Version::V2 => say!("  containerd asks assay-image-verifier before it fetches anything"),
+            Version::V1_6 => {}
+        }
         say!("  {}", host.containerd.program_version()?);
         Ok(Self { host, key, policy })
     }
