@@ -3,6 +3,8 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,12 +17,14 @@ use assay_testkit::{
     KeyUse, Notation, PolicyText, Program, PullBy, PushedImage, Registry, Snapshotter, Token, TokenKey, Tools, Version,
     sha256,
 };
+use serde_json::json;
 use tonic::transport::Channel;
 
 const WARM: usize = 5_000;
 const COLD: usize = 20;
 const PAIRS: usize = 30;
 const PROCESSES: usize = 20;
+const CALLS: usize = 100;
 
 fn main() -> Result<()> {
     // `cargo bench` itself adds options; what is left names the parts that are wanted.
@@ -33,6 +37,9 @@ fn main() -> Result<()> {
     }
     if is_wanted("admit") {
         bench.admit()?;
+    }
+    if is_wanted("verifier") {
+        bench.verifier()?;
     }
     if is_wanted("verify") {
         bench.verify()?;
@@ -111,6 +118,29 @@ impl Bench {
             println!("| warm `Gate.Admit`, client to client | 150 us p50 | {} |", spread(&mut warm));
             Ok(())
         })
+    }
+
+    /// The pull gate as containerd starts it, for an image that was admitted before, in turns with a program that does nothing.
+    fn verifier(&self) -> Result<()> {
+        let image = self.signed(ImageBuilder::busybox("verifier")?, "verifier")?;
+        let stored = image.repository.manifest(&image.digest)?.context("the image is there")?;
+        let descriptor = json!({ "mediaType": stored.media_type, "digest": image.digest, "size": stored.bytes.len() });
+        let program = self.host.node.verifiers().join("assay-image-verifier");
+        let judge = || {
+            let mut command = Command::new(&program);
+            command.args(["-name", &image.by_tag(), "-digest", &image.digest]);
+            command.args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"]);
+            whole(&mut command, &descriptor.to_string())
+        };
+        judge()?;
+        let (mut ours, mut nothing) = (Vec::new(), Vec::new());
+        for _ in 0..CALLS {
+            ours.push(judge()?);
+            nothing.push(whole(&mut Command::new("/bin/true"), "")?);
+        }
+        println!("| image verifier program, warm, whole process | 4 ms | {} |", spread_finely(&mut ours));
+        println!("| `/bin/true`, whole process | | {} |", spread_finely(&mut nothing));
+        Ok(())
     }
 
     /// One keyed signature, whole processes, interleaved.
@@ -206,6 +236,18 @@ async fn admit_once(gate: &mut GateClient<Channel>, question: AdmitRequest) -> R
     Ok(took)
 }
 
+/// How long a program takes from its start to its end, fed from a pipe as containerd does.
+fn whole(command: &mut Command, stdin: &str) -> Result<Duration> {
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    // A program that reads nothing may be gone already.
+    let _ = child.stdin.take().context("its input is a pipe")?.write_all(stdin.as_bytes());
+    let output = child.wait_with_output()?;
+    let took = started.elapsed();
+    ensure!(output.status.success(), "it said {}", String::from_utf8_lossy(&output.stdout));
+    Ok(took)
+}
+
 /// What the unpack gate sends for the top chain of an image.
 fn question(image: &PushedImage) -> Result<AdmitRequest> {
     let manifest = image.manifest();
@@ -242,10 +284,21 @@ fn question(image: &PushedImage) -> Result<AdmitRequest> {
 
 /// Median, 99th percentile and number of measurements.
 fn spread(times: &mut [Duration]) -> String {
+    spread_to(times, 0)
+}
+
+/// The same with two decimals.
+fn spread_finely(times: &mut [Duration]) -> String {
+    spread_to(times, 2)
+}
+
+fn spread_to(times: &mut [Duration], decimals: usize) -> String {
     times.sort();
     let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
     match (at(50), at(99)) {
-        (Some(median), Some(worst)) => format!("p50 {median:.0?}, p99 {worst:.0?}, n {}", times.len()),
+        (Some(median), Some(worst)) => {
+            format!("p50 {median:.decimals$?}, p99 {worst:.decimals$?}, n {}", times.len())
+        }
         _ => "nothing measured".to_owned(),
     }
 }
