@@ -86,13 +86,17 @@ impl IdentityArgs {
 }
 
 fn pattern(flag: &str, exact: Option<&str>, regexp: Option<&str>) -> Result<Option<TextPattern>, Failure> {
-    let failed = |error: TextPatternError| {
-        Failure::new("USAGE", format!("failed to read {flag}: {error}"), "").exits(Exit::Usage)
+    let failed = |suffix: &str, remedy: &str, error: TextPatternError| {
+        Failure::new("USAGE", format!("failed to read {flag}{suffix}: {error}"), remedy).exits(Exit::Usage)
     };
     match (exact, regexp) {
         (None, None) => Ok(None),
-        (Some(exact), _) => TextPattern::exact(exact).map(Some).map_err(failed),
-        (None, Some(source)) => TextPattern::regex(source).map(Some).map_err(failed),
+        (Some(exact), _) => {
+            TextPattern::exact(exact).map(Some).map_err(|error| failed("", "give the text itself", error))
+        }
+        (None, Some(source)) => TextPattern::regex(source).map(Some).map_err(|error| {
+            failed("-regexp", "give a regular expression that matches all of it, and quote it for the shell", error)
+        }),
     }
 }
 

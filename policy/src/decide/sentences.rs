@@ -1,7 +1,7 @@
 //! What was proved and what was not, as sentences for people who know cosign and notation.
 
 use assay_admission::Descriptor;
-use assay_verify::{Attestation, BoundImage, Fact, Rejection, RejectionReason, Signer};
+use assay_verify::{Attestation, BoundImage, Fact, Findings, Rejection, RejectionReason, Signer, Standing};
 
 use crate::{
     case::ImageState,
@@ -23,8 +23,18 @@ pub(super) fn of(state: &ImageState<'_>, reading: Option<&Reading<'_>>) -> (Vec<
     let rejections = findings.rejections.iter().filter(|rejection| !is_tolerated(rejection)).map(ToString::to_string);
     let unproved = attestations.rejections.iter().filter(|rejection| rejection.reason != RejectionReason::Signature);
     let left_out = image.left_out().iter().map(|(index, why)| format!("index {index} does not count: {why}"));
-    let unproved = unproved.map(ToString::to_string).chain(left_out);
+    let unproved = unproved.map(ToString::to_string).chain(left_out).chain(refused_beside(findings));
     (bounded(facts.chain(tolerated).chain(attested)), bounded(rejections.chain(unproved)))
+}
+
+/// What one certificate store makes of a signature that counts for another: a rule may ask for just that one.
+fn refused_beside(findings: &Findings) -> impl Iterator<Item = String> {
+    findings.notary.iter().filter_map(|result| match result.standing() {
+        Standing::Refused(reason) if findings.facts.iter().any(|fact| fact.envelope() == result.envelope()) => {
+            Some(format!("{:?} (certificates {}) does not count: {reason}", result.subject(), result.store()))
+        }
+        Standing::Refused(_) | Standing::Proved | Standing::Tolerated(_) => None,
+    })
 }
 
 fn who(signer: &Signer) -> String {

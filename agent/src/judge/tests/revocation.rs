@@ -220,6 +220,23 @@ async fn a_revoked_certificate_is_refused_and_one_of_unknown_status_too() {
 }
 
 #[tokio::test]
+async fn a_certificate_is_told_to_be_revoked_although_it_counts_for_a_store_that_does_not_look() {
+    let (scene, image) = scene("enforce").await;
+    scene.lists(Some(Authority::acme().list(1, true)));
+    let path = scene.folder.path().join("policy.toml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("version = 2", "version = 3");
+    let lax = "[certificates.lax]\nanchors = [\"acme.pem\"]\n[signers.lax]\ncertificates = \"lax\"\nsubject = \"C=DE, ST=Berlin, O=Acme\"\n";
+    std::fs::write(&path, text.replace("[[rules]]", &format!("{lax}[[rules]]"))).unwrap();
+    let keys = KeyWorker::start(scene.folder.path().join("key.sock"), 0).unwrap();
+    scene.policy.reload(&keys, now()).await.unwrap();
+    let verdict = scene.judge.admit(image.request(), Some(Duration::from_secs(30))).await;
+    assert_eq!(code(&verdict), Some(DenyCode::NotSatisfied));
+    let because = verdict.because().join("\n");
+    assert!(because.contains("(certificates acme) does not count") && because.contains("was revoked"), "{because}");
+    assert!(because.contains("it does not count: the rule asks for other signers"), "{because}");
+}
+
+#[tokio::test]
 async fn an_older_list_does_not_bring_back_a_revoked_certificate() {
     let (old, new) = (Authority::acme().list(2, false), Authority::acme().list(1, true));
     let (fresh, image) = scene("enforce").await;
