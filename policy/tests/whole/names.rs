@@ -175,3 +175,13 @@ fn signatures_of_a_name_without_its_port_are_looked_for_at_each_port_that_a_scop
     assert_eq!(looked(requested("r.example/app")), ["r.example/app"]);
     assert_eq!(looked(requested("r.example:2/app")), ["r.example:2/app"]);
 }
+
+#[test]
+fn the_colons_of_an_address_are_no_port_of_it() {
+    let image = Image::new("a", "a");
+    let policy = with("enforce", &[rule("local", "\"[2001:db8::2]/**\"", ONE)]);
+    let signed = [Key::named("ci").sign(&image.index, "")];
+    let told = |name: CandidateName| told(&unpack(&policy, &[Given::new(&image, &[name], &signed)]));
+    assert_eq!(told(labelled("[2001:db8::2]/app")), "allow");
+    assert_eq!(told(labelled("[2001:db8::3]/app")), "deny NO_RULE");
+}

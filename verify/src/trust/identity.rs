@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(TextPattern::exact("").unwrap_err(), TextPatternError::Empty);
         let long = "a".repeat(MAX_PATTERN + 1);
         assert_eq!(TextPattern::regex(&long).unwrap_err(), TextPatternError::TooLong(long.len()));
+        assert!(TextPattern::exact(&"a".repeat(MAX_PATTERN)).is_ok());
         assert!(matches!(TextPattern::regex("((a{200}){200}){200}"), Err(TextPatternError::Syntax(_))));
     }
 }
