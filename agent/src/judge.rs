@@ -285,7 +285,7 @@ impl Judge {
             if names_a_digest(request.subject()) {
                 self.cache.put(key, &verdict, &case.common_chains(), decision.holds_until(), at, Instant::now());
             }
-            let kept = self.keep(case);
+            let kept = self.keep(case, request);
             match request.gate() {
                 // Unpacking asks about the same image in a moment, and is to find what was collected. A failure was told.
                 Gate::Pull => drop(kept.await),
@@ -320,10 +320,10 @@ impl Judge {
     }
 
     /// Keeps what an admitted image was judged by.
-    fn keep(&self, case: case::OpenCase) -> tokio::task::JoinHandle<()> {
+    fn keep(&self, case: case::OpenCase, request: &AdmissionRequest) -> tokio::task::JoinHandle<()> {
         let store = Arc::clone(&self.evidence);
+        let (documents, artifacts) = case.into_collected(request.documents());
         tokio::task::spawn_blocking(move || {
-            let (documents, artifacts) = case.into_collected();
             if (!documents.is_empty() || !artifacts.is_empty())
                 && let Err(error) = store.keep(&documents, &artifacts)
             {

@@ -142,7 +142,7 @@ impl Remote {
     async fn list_under_tag(&self, new: &NewReferrer<'_>, descriptor: &Descriptor) -> Result<(), Error> {
         let tag = fallback_tag(&new.subject.digest);
         let endpoint = self.registry()?;
-        let (mut has_written, mut has_waited) = (false, false);
+        let mut may_be_dropped = false;
         for _ in 0..caps::MAX_INDEX_ATTEMPTS {
             let mut index = match self.manifest_at(endpoint, &tag, None).await {
                 Ok(document) => self.index(&tag, &document)?,
@@ -155,12 +155,12 @@ impl Remote {
             let list = index.get_mut("manifests").and_then(Value::as_array_mut);
             let list = list.ok_or_else(|| Error::malformed(self.name(&tag), Malformation::Rule("it has no list")))?;
             if list.iter().any(|entry| entry.get("digest").and_then(Value::as_str) == Some(&digest)) {
-                if !has_written || has_waited {
+                if !may_be_dropped {
                     return Ok(());
                 }
                 let own = descriptor.digest.value().first().copied().unwrap_or_default();
                 tokio::time::sleep(caps::INDEX_PAUSE + Duration::from_millis(own.into())).await;
-                has_waited = true;
+                may_be_dropped = false;
                 continue;
             }
             let entry = NewDescriptor {
@@ -173,7 +173,7 @@ impl Remote {
             list.push(serde_json::to_value(entry).expect("strings and numbers always serialise"));
             let bytes = serde_json::to_vec(&index).expect("a JSON value always serialises");
             self.put_manifest(Some(&tag), &document(MediaType::OCI_INDEX, bytes, &self.name(&tag))?).await?;
-            (has_written, has_waited) = (true, false);
+            may_be_dropped = true;
         }
         // The last attempt is looked at too.
         let index = self.manifest_at(endpoint, &tag, None).await?;

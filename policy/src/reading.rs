@@ -159,9 +159,8 @@ impl<'a> Reading<'a> {
         self.rule.is_some_and(|rule| match &rule.demand {
             Demand::Unsigned => false,
             Demand::Requirements(requirements) => {
-                let mut thresholds =
-                    requirements.iter().filter(|one| matches!(one, Requirement::Signatures(_))).peekable();
-                thresholds.peek().is_some() && !thresholds.any(|threshold| threshold.counts(signer))
+                requirements.iter().any(|one| matches!(one, Requirement::Signatures(_)))
+                    && !is_counted(requirements, signer)
             }
         })
     }

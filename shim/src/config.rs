@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::config_file::{ConfigError, Presence, absolute, read, verdict_timeout};
+use crate::config_file::{ConfigError, Presence, absolute, agent_uids, containerd_address, read, verdict_timeout};
 
 /// Longest wait for a verdict that can be configured: a Prepare that waits holds containerd's locks.
 const MAX_VERDICT_TIMEOUT_MS: u64 = 10_000;
@@ -84,9 +84,8 @@ impl Config {
     pub fn load(paths: &Paths, file: Option<&Path>) -> Result<Self, ConfigError> {
         let path = file.map_or_else(|| paths.config(), Path::to_owned);
         let file: File = read(&path, file.map_or(Presence::Optional, |_| Presence::Needed))?;
-        let containerd = file.containerd_address.unwrap_or_else(|| "/run/containerd/containerd.sock".into());
         Ok(Self {
-            containerd: absolute(&path, "containerd-address", containerd)?,
+            containerd: containerd_address(&path, file.containerd_address)?,
             gate: paths.gate(),
             agent_uid: file.agent_uid,
             socket: paths.socket(),
@@ -98,7 +97,7 @@ impl Config {
     /// The uids that may be the agent.
     #[must_use]
     pub fn agent_uids(&self) -> Vec<u32> {
-        std::iter::once(0).chain(self.agent_uid).collect()
+        agent_uids(self.agent_uid)
     }
 }
 

@@ -94,6 +94,16 @@ pub(crate) fn verdict_timeout(
     }
 }
 
+/// The uids that may be the agent: root, and the one that `agent-uid` says.
+pub(crate) fn agent_uids(found: Option<u32>) -> Vec<u32> {
+    std::iter::once(0).chain(found).collect()
+}
+
+/// containerd's socket as `containerd-address` of `path` says, or where it usually is.
+pub(crate) fn containerd_address(path: &Path, found: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    absolute(path, "containerd-address", found.unwrap_or_else(|| "/run/containerd/containerd.sock".into()))
+}
+
 /// The path that `key` of `path` says.
 pub(crate) fn absolute(path: &Path, key: &'static str, found: PathBuf) -> Result<PathBuf, ConfigError> {
     if found.is_absolute() { Ok(found) } else { Err(ConfigError::Relative { path: path.to_owned(), key, found }) }

@@ -16,6 +16,7 @@ use tokio::time::timeout_at;
 
 use crate::{
     agent::{Agent, Deadline},
+    config_file::agent_uids,
     containerd::{Containerd, ContainerdError},
     mapping::{Images, MappingError},
     refusal::{Refusal, shown},
@@ -45,11 +46,10 @@ impl RunGate {
     /// A gate as the configuration says. Needs a tokio runtime.
     #[must_use]
     pub fn new(config: &RunConfig) -> Self {
-        let uids: Vec<u32> = std::iter::once(0).chain(config.agent_uid).collect();
         Self {
             containerd: Containerd::at(&config.containerd),
             images: Images::of(&config.containerd),
-            agent: Agent::at(&config.gate, &uids),
+            agent: Agent::at(&config.gate, &agent_uids(config.agent_uid)),
             timeout: config.verdict_timeout,
         }
     }

@@ -35,10 +35,8 @@ pub(crate) struct OpenCase {
     pub(super) images: Vec<OpenImage>,
     /// Images whose documents were left out of the question.
     pub(super) alike: Vec<ImageClaim>,
-    /// Documents of the images, from the gate or from the registry.
-    documents: Documents,
-    /// Whether the registry brought them.
-    was_resolved: bool,
+    /// Documents that came from the registry rather than from the gate.
+    fetched: Documents,
     /// Revocation lists and OCSP answers.
     pub(super) brought: Brought,
     /// Where revocation was asked about already.
@@ -120,8 +118,7 @@ impl Judge {
                     })
                     .collect(),
                 alike: alike.clone(),
-                documents: request.documents().clone(),
-                was_resolved: false,
+                fetched: Documents::new(),
                 brought: Brought::default(),
                 asked: HashSet::new(),
             },
@@ -196,8 +193,7 @@ impl Judge {
             chain: None,
             images: vec![image],
             alike: Vec::new(),
-            was_resolved: !fetched.documents.is_empty(),
-            documents: fetched.documents,
+            fetched: fetched.documents,
             brought: Brought::default(),
             asked: HashSet::new(),
         })
@@ -295,14 +291,15 @@ impl OpenCase {
         }
     }
 
-    /// What was collected and is not kept yet, with the documents of each image for which something was: it can be verified by name
-    /// again without a registry.
-    pub(super) fn into_collected(mut self) -> (Vec<Document>, Vec<Artifact>) {
-        let collected = self.images.iter().filter(|image| self.was_resolved || !image.fresh.is_empty());
+    /// What was collected and is not kept yet, with the documents of each image for which something was, out of those that the gate
+    /// `sent` or the registry: it can be verified by name again without a registry.
+    pub(super) fn into_collected(self, sent: &Documents) -> (Vec<Document>, Vec<Artifact>) {
+        let collected = self.images.iter().filter(|image| !self.fetched.is_empty() || !image.fresh.is_empty());
         let digests: BTreeSet<Digest> = collected
             .flat_map(|image| [image.claim.manifest, image.claim.config].into_iter().chain(image.claim.indexes.clone()))
             .collect();
-        let documents = digests.iter().filter_map(|digest| self.documents.remove(digest)).collect();
+        let document = |digest: &Digest| self.fetched.get(digest).or_else(|| sent.get(digest)).cloned();
+        let documents = digests.iter().filter_map(document).collect();
         (documents, self.images.into_iter().flat_map(|image| image.fresh).collect())
     }
 }

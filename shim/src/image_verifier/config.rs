@@ -58,7 +58,7 @@ impl PullConfig {
 
     /// The uids that may be the agent.
     pub(super) fn agent_uids(&self) -> Vec<u32> {
-        std::iter::once(0).chain(self.agent_uid).collect()
+        config_file::agent_uids(self.agent_uid)
     }
 }
 

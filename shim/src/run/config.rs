@@ -9,7 +9,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::config_file::{ConfigError, Presence, absolute, read, verdict_timeout};
+use crate::{
+    Paths,
+    config_file::{ConfigError, Presence, absolute, containerd_address, read, verdict_timeout},
+};
 
 /// Longest wait for a verdict that can be configured.
 const MAX_VERDICT_TIMEOUT_MS: u64 = 10_000;
@@ -80,10 +83,9 @@ impl RunConfig {
     pub fn load(root: &Path) -> Result<Self, ConfigError> {
         let path = root.join("etc/assay/runtime.toml");
         let file: File = read(&path, Presence::Optional)?;
-        let containerd = file.containerd_address.unwrap_or_else(|| "/run/containerd/containerd.sock".into());
         Ok(Self {
-            containerd: absolute(&path, "containerd-address", containerd)?,
-            gate: root.join("run/assay/gate.sock"),
+            containerd: containerd_address(&path, file.containerd_address)?,
+            gate: Paths::below(root).gate(),
             agent_uid: file.agent_uid,
             runtime: file.runtime.map(|runtime| absolute(&path, "runtime", runtime)).transpose()?,
             verdict_timeout: verdict_timeout(&path, file.verdict_timeout_ms, 3000, MAX_VERDICT_TIMEOUT_MS)?,
