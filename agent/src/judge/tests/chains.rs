@@ -163,3 +163,25 @@ async fn an_index_that_lists_a_signed_image_twice_takes_nothing_from_it_and_give
     scene.apply_rules(2, "enforce", true, &rules).await;
     assert_eq!(code(&scene.judge.admit(request(), None).await), Some(DenyCode::Blocked));
 }
+
+#[tokio::test]
+async fn an_image_that_was_unpacked_is_verified_by_digest_without_its_registry_and_no_other_is() {
+    let scene = Scene::new(Fetcher::Brings(vec![])).await;
+    let (image, other) = (Image::new("a"), Image::new("b"));
+    scene.plays(Fetcher::Brings(vec![scene.signature(&image)]));
+    assert_eq!(code(&scene.judge.admit(image.request(), None).await), None);
+    let kept = scene.folder.path().join("evidence/subjects").join(format!("{}.json", image.manifest.digest().hex()));
+    while !kept.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    scene.plays(Fetcher::Fails(DenyCode::EvidenceUnavailable));
+    let judge = scene.restarted();
+    for (asked, answer) in [(&image, None), (&other, Some(DenyCode::EvidenceUnavailable))] {
+        let reference = format!("r.example/app@{}", asked.manifest.digest()).parse().unwrap();
+        let name = CandidateName { reference, source: NameSource::Requested };
+        let subject = Subject::Image { name, top: Some(*asked.manifest.digest()) };
+        let (namespace, platform) = ("default".parse().unwrap(), "linux/amd64".parse().unwrap());
+        let request = AdmissionRequest::new(Gate::Ask, namespace, platform, subject, Documents::new()).unwrap();
+        assert_eq!(code(&judge.admit(request, None).await), answer);
+    }
+}
